@@ -1,0 +1,138 @@
+"""Countdown: reach a target with given numbers, each used exactly once, by + - * / and brackets.
+
+    prompt  "3 7 12 18 25=431:"      an accepted answer  "18*25-12-(3+7)/..."  (any expression of that value)
+
+A problem is drawn by drawing numbers and one uniformly random valid expression over them (`expressions`), and taking its
+value as the target where it is an integer in the level's range. So every problem has a solution, and the chance baseline is
+known exactly: the share of valid expressions that reach the target (`countdown_exact`). The verifier is more liberal than
+the generator: it takes any expression of the right exact rational value, fractions on the way included.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from offleash.core import InputError, Problem, Verdict, rng
+from offleash.tasks.base import register
+from offleash.tasks.countdown_exact import Counter
+from offleash.tasks.expressions import Draw, draw, render
+from offleash.tasks.verifiers.arithmetic import ExpressionError, parse
+
+
+class Level(NamedTuple):
+    """How problems of a level are drawn."""
+
+    count: int
+    largest: int
+    low: int
+    high: int
+
+
+LEVELS = {
+    1: Level(count=4, largest=13, low=1, high=99),
+    2: Level(count=5, largest=25, low=100, high=999),
+    3: Level(count=6, largest=25, low=100, high=999),
+}
+# Cumulative shares of the hash of a problem's content.
+_SPLIT_EDGES = (("pretrain", 0.70), ("train", 0.85), ("probe", 0.90), ("test", 1.0))
+
+
+def split_of(numbers: tuple[int, ...], target: int) -> str:
+    """The split a problem belongs to: a hash of its sorted numbers and target, nothing else."""
+    where = rng.fraction("countdown split", ",".join(map(str, sorted(numbers))), target)
+    return next(name for name, edge in _SPLIT_EDGES if where < edge)
+
+
+def _draw(level: int, generator: np.random.Generator, tries: int) -> tuple[Draw, np.ndarray]:
+    """Random expressions at this level, and the rows whose value can be a target."""
+    spec = LEVELS[level]
+    drawn = draw(generator.integers(1, spec.largest + 1, size=(tries, spec.count)), generator)
+    return drawn, np.flatnonzero((drawn.value_N >= spec.low) & (drawn.value_N <= spec.high))
+
+
+@lru_cache(maxsize=64)
+def _counter(numbers: tuple[int, ...]) -> Counter:
+    return Counter(numbers)
+
+
+class Countdown:
+    """The task. Levels are in `LEVELS`; problems show their numbers in ascending order."""
+
+    name = "countdown"
+    version = "1"
+    verifier_version = "arithmetic-1"
+    levels = tuple(LEVELS)
+
+    def make(self, numbers: tuple[int, ...], target: int, level: int) -> Problem:
+        """The problem with these numbers and this target."""
+        shown = tuple(sorted(numbers))
+        return Problem(
+            task=self.name,
+            version=self.version,
+            prompt=" ".join(map(str, shown)) + f"={target}:",
+            answer=str(target),
+            level=level,
+            split=split_of(shown, target),
+            meta={"numbers": shown, "target": target},
+        )
+
+    def generate(self, key: tuple[str | int, ...], level: int, split: str) -> Problem:
+        """See `Task.generate`."""
+        generator = rng.stream("countdown", *key, level, split)
+        for _ in range(1000):
+            drawn, rows = _draw(level, generator, tries=256)
+            for row in rows:
+                numbers = tuple(sorted(drawn.leaves_Nn[row].tolist()))
+                target = int(drawn.value_N[row])
+                if split_of(numbers, target) == split:
+                    return self.make(numbers, target, level)
+        raise InputError(f"split {split!r}: no countdown problem found; splits are pretrain, train, probe, test")
+
+    def traces(self, key: tuple[str | int, ...], level: int, split: str, count: int) -> list[tuple[str, str]]:
+        """See `Task.traces`: each text is uniform among the valid expressions of its problem."""
+        generator = rng.stream("countdown traces", *key, level, split)
+        found: list[tuple[str, str]] = []
+        while len(found) < count:
+            drawn, rows = _draw(level, generator, tries=max(4096, 24 * count))
+            for row in rows:
+                numbers, target = tuple(sorted(drawn.leaves_Nn[row].tolist())), int(drawn.value_N[row])
+                if split_of(numbers, target) == split:
+                    found.append((self.make(numbers, target, level).prompt, render(drawn.tree(int(row)))))
+                    if len(found) == count:
+                        break
+        return found
+
+    def verify(self, problem: Problem, text: str) -> Verdict:
+        """See `Task.verify`. The answer is the value; the format is `expression` or `none`."""
+        numbers, target = problem.meta["numbers"], problem.meta["target"]
+        try:
+            parsed = parse(text.strip())
+        except ExpressionError as error:
+            return self._verdict(False, "", "none", str(error))
+        value = str(parsed.value)
+        if sorted(parsed.numbers) != sorted(numbers):
+            return self._verdict(False, value, "expression", "does not use each number exactly once")
+        if parsed.value != target:
+            return self._verdict(False, value, "expression", f"equals {value}, not {target}")
+        return self._verdict(True, value, "expression", "")
+
+    def _verdict(self, correct: bool, answer: str, form: str, reason: str) -> Verdict:
+        return Verdict(correct, float(correct), answer, form, reason, self.verifier_version)
+
+    def gold(self, problem: Problem, key: tuple[str | int, ...] = ()) -> str:
+        """See `Task.gold`: a uniformly random solution."""
+        counter = _counter(tuple(problem.meta["numbers"]))
+        tree = counter.sample(problem.meta["target"], rng.stream("countdown gold", problem.id, *key))
+        if tree is None:
+            raise InputError(f"problem {problem.id}: no expression over {problem.meta['numbers']} equals {problem.answer}")
+        return render(tree)
+
+    def guess(self, problem: Problem) -> float:
+        """See `Task.guess`: the share of valid expressions that reach the target, exactly."""
+        return _counter(tuple(problem.meta["numbers"])).chance(problem.meta["target"])
+
+
+register(Countdown())

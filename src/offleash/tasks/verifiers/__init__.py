@@ -1,0 +1,1 @@
+"""Verifiers that parse model output themselves; none of them evaluates it as code."""

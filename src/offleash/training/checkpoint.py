@@ -1,0 +1,83 @@
+"""Checkpoints: a Hugging Face model folder with the optimizer's moments and the step beside it.
+
+A checkpoint appears whole or not at all: it is written under another name, synced to disk, then renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from offleash.core import OffleashError
+
+STATE = "training_state.json"
+
+
+def save(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, object],
+) -> None:
+    """Write `folder`; replaces an incomplete one, and leaves nothing half-written under its name.
+
+    Raises:
+        OffleashError: where the disk is full or not writable; earlier checkpoints are untouched.
+    """
+    partial = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        save_file(_moments(model, optimizer), str(partial / "optimizer.safetensors"))
+        (partial / STATE).write_text(json.dumps(state, sort_keys=True))
+        for file in partial.iterdir():
+            _sync(file)
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+        _sync(folder.parent)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OffleashError(f"checkpoint {folder}: {error.strerror or error}; earlier checkpoints are intact") from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _moments(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        f"{names[parameter]}.{key}": value.detach().clone().contiguous()
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def restore(folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, object]:
+    """Put a checkpoint's weights and moments into an existing model and optimizer, bit for bit; returns its state."""
+    weights = load_file(str(folder / "model.safetensors"))
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    tied = set(getattr(model, "all_tied_weights_keys", None) or getattr(model, "_tied_weights_keys", None) or ())
+    if unexpected or set(missing) - tied:
+        raise OffleashError(f"checkpoint {folder}: its tensors are not this model's: {sorted(set(missing) | set(unexpected))[:3]}")
+    moments = load_file(str(folder / "optimizer.safetensors"))
+    for name, parameter in model.named_parameters():
+        own = {k.removeprefix(name + "."): v for k, v in moments.items() if k.rsplit(".", 1)[0] == name}
+        if own:
+            optimizer.state[parameter] = own
+    state: dict[str, object] = json.loads((folder / STATE).read_text())
+    return state

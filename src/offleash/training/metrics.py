@@ -1,0 +1,34 @@
+"""Numbers logged at every step, from the rollout alone."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from offleash.training.rollout import Rollout
+
+
+def rollout_metrics(rollout: Rollout, advantages_PG: Tensor) -> dict[str, float]:
+    """Means over the sampled completions (demonstrations apart); NaN where there are none.
+
+    reward, accuracy; token_entropy in nats at the sampling temperature, mean over tokens; completion_length in tokens;
+    truncated, the share that reached the length limit; zero_std_groups, the share of groups without a learning signal.
+    """
+    sampled = [m for group in rollout.groups for m in group if not m.external]
+    decided = [m for m in sampled if m.verdict.correct is not None]
+    tokens = sum(len(c.token_ids) for c in rollout.completions)
+    n = len(rollout.completions)
+    return {
+        "reward": _ratio(sum(m.verdict.reward for m in decided), len(decided)),
+        "accuracy": _ratio(sum(bool(m.verdict.correct) for m in decided), len(decided)),
+        "undecided": float(len(sampled) - len(decided)),
+        "token_entropy": _ratio(sum(sum(c.entropies) for c in rollout.completions), tokens),
+        "completion_length": _ratio(tokens, n),
+        "truncated": _ratio(sum(c.finish_reason == "length" for c in rollout.completions), n),
+        "zero_std_groups": float((advantages_PG == 0).all(dim=1).double().mean()),
+    }
+
+
+def _ratio(total: float, count: int) -> float:
+    return total / count if count else math.nan
