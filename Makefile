@@ -26,7 +26,7 @@ install: $(STAMP)  ## a virtual environment in .venv, with the pinned versions o
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "make: $(PYTHON) is missing or older than 3.11 ($$($(PYTHON) --version 2>&1)); install one and run: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	  echo "make: $(PYTHON) is missing or older than 3.11 ($$($(PYTHON) --version 2>/dev/null || echo not found)); install one and run: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "make: $(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
@@ -47,11 +47,11 @@ check: $(STAMP)  ## before a commit: ruff, mypy, import directions, the fast tes
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(PYTEST)
 
 bench: $(STAMP)  ## speed, side by side with transformers
-	@$(BIN)/offleash bench rollouts --peer hf
+	@$(BIN)/offleash bench rollouts --peer transformers
 
 prove: $(STAMP)  ## the long proofs
 	@$(PYTEST) --run-slow --run-proofs -m prove

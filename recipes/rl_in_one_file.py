@@ -23,7 +23,7 @@ from offleash.core import rng
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model", default="base", help="a Hugging Face model folder, or `base`")
 parser.add_argument("--steps", type=int, default=20)
-parser.add_argument("--level", type=int, default=2)
+parser.add_argument("--level", type=int, default=5)
 parser.add_argument("--num_prompts", type=int, default=32)
 parser.add_argument("--num_generations", type=int, default=16)
 parser.add_argument("--minibatches", type=int, default=2)
@@ -90,14 +90,13 @@ def main(args):
         problems_P = [task.generate((args.seed, "step", step, i), args.level, "train") for i in range(args.num_prompts)]
         prompts_P = tokenizer([p.prompt for p in problems_P])["input_ids"]
         prompts_N = [ids for ids in prompts_P for _ in range(G)]
-        keys_N = [
-            rng.key64("rollout", args.seed, step, slot, g) for slot in range(args.num_prompts) for g in range(G)
-        ]
+        keys_N = [rng.key64("rollout", args.seed, step, slot, g) for slot in range(args.num_prompts) for g in range(G)]
         completions_N, old_N = rollout(model, prompts_N, keys_N, args.max_completion_length, tokenizer.eos_token_id)
 
         # 2. Verdicts, and advantages relative to the group: (R - mean) / (std + 1e-6), std of G - 1 degrees of freedom.
         texts_N = [
-            tokenizer.decode([t for t in c if t != tokenizer.eos_token_id], skip_special_tokens=False) for c in completions_N
+            tokenizer.decode([t for t in c if t != tokenizer.eos_token_id], skip_special_tokens=False)
+            for c in completions_N
         ]
         rewards_N = [task.verify(problems_P[n // G], text).reward for n, text in enumerate(texts_N)]
         rewards_PG = torch.tensor(rewards_N, dtype=torch.float64).view(-1, G)
@@ -113,9 +112,7 @@ def main(args):
             old_NT = torch.tensor([old + [0.0] * (width - len(old)) for old in old_N[rows]])
             ratio_NT = torch.where(mask_NT, logp_NT - old_NT, 0.0).exp()
             adv_N1 = advantages_N[rows, None]
-            surrogate_NT = torch.minimum(
-                ratio_NT * adv_N1, ratio_NT.clamp(1 - args.epsilon, 1 + args.epsilon) * adv_N1
-            )
+            surrogate_NT = torch.minimum(ratio_NT * adv_N1, ratio_NT.clamp(1 - args.epsilon, 1 + args.epsilon) * adv_N1)
             # Mean over a completion's tokens, then over completions (GRPO).
             loss = -((surrogate_NT * mask_NT).sum(1) / mask_NT.sum(1)).mean()
             loss.backward()

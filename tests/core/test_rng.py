@@ -34,7 +34,7 @@ def test_an_entry_depends_on_its_key_and_position_only(keys: list[int], start: i
 
 def test_uniform_and_uncorrelated() -> None:
     table = rng.uniforms([rng.key64("s", i) for i in range(2000)], 0, 50)
-    assert 0.0 <= table.min() and table.max() < 1.0
+    assert table.min() >= 0.0 and table.max() < 1.0
     counts = np.histogram(table, bins=100, range=(0, 1))[0]
     chi2 = float(((counts - 1000) ** 2 / 1000).sum())
     assert chi2 < 99 + 5 * np.sqrt(2 * 99)  # five standard deviations of chi-square with 99 degrees of freedom
@@ -43,7 +43,12 @@ def test_uniform_and_uncorrelated() -> None:
 
 
 def test_distinct_tuples_give_distinct_keys() -> None:
-    assert len({rng.digest(*parts) for parts in [("ab", "c"), ("a", "bc"), ("abc",), (1,), ("1",), (b"1",), (1, 2), (12,)]}) == 8
+    assert (
+        len(
+            {rng.digest(*parts) for parts in [("ab", "c"), ("a", "bc"), ("abc",), (1,), ("1",), (b"1",), (1, 2), (12,)]}
+        )
+        == 8
+    )
 
 
 def test_streams_repeat_and_differ() -> None:

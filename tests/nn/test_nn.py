@@ -67,9 +67,27 @@ def test_scoring_in_chunks_changes_neither_values_nor_gradients() -> None:
 def test_score_is_the_softmax_of_the_full_logits() -> None:
     model, tokenizer = nn.build(SHAPE, 0)
     prompt, answer = tokenizer("1 2=3:")["input_ids"], tokenizer("1+2", add_special_tokens=False)["input_ids"]
-    batch = nn.pad([prompt, prompt[:2]], [answer, answer + answer], tokenizer.pad_token_id)
+    batch = nn.pad([prompt, prompt[:2], prompt], [answer, answer + answer, answer[:1]], tokenizer.pad_token_id)
+    assert len(batch.prompts_PS) == 2  # the shared prompt is read once
     logp, entropy = nn.score(model, batch, 1.0)
     logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
     torch.testing.assert_close(logp[0, :3], logits.gather(-1, torch.tensor(answer)[:, None]).squeeze(-1))
     torch.testing.assert_close(entropy[0, :3], -(logits.exp() * logits).sum(-1))
     assert (logp[0, 3:] == 0).all() and (entropy[0, 3:] == 0).all()
+    short = model(torch.tensor([prompt[:2] + answer + answer])).logits[0, 1:-1].log_softmax(-1)
+    torch.testing.assert_close(logp[1], short.gather(-1, torch.tensor(answer + answer)[:, None]).squeeze(-1))
+
+
+def test_shared_prompts_give_the_gradient_of_whole_sequences() -> None:
+    """Second implementation: prompt and completion read as one sequence, without a cache."""
+    model, tokenizer = nn.build(SHAPE, 0)
+    prompts = [tokenizer(p)["input_ids"] for p in ("1 2=3:", "10 20 25=55:", "1 2=3:")]
+    answers = [tokenizer(a, add_special_tokens=False)["input_ids"] for a in ("1+2", "10+20+25", "2+1*1")]
+    nn.score(model, nn.pad(prompts, answers, 0))[0].sum().backward()
+    shared = {n: p.grad.clone() for n, p in model.named_parameters()}
+    model.zero_grad()
+    for prompt, answer in zip(prompts, answers, strict=True):
+        logp = model(torch.tensor([prompt + answer]), use_cache=False).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        logp.gather(-1, torch.tensor(answer)[:, None]).sum().backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(shared[name], parameter.grad, atol=1e-5, rtol=1e-4)

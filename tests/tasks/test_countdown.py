@@ -81,7 +81,7 @@ def test_generated_problems_keep_their_promises(level: int) -> None:
     spec = LEVELS[level]
     for problem in itertools.islice(tasks.problems(COUNTDOWN, level, "probe", seed=3), 20):
         numbers, target = problem.meta["numbers"], problem.meta["target"]
-        assert len(numbers) == spec.count and max(numbers) <= spec.largest and spec.low <= target <= spec.high
+        assert len(numbers) == spec.numbers and max(numbers) <= spec.largest and spec.low <= target <= spec.high
         assert problem.split == split_of(numbers, target) == "probe"
         gold = COUNTDOWN.gold(problem)
         assert COUNTDOWN.verify(problem, gold).correct is True
@@ -101,7 +101,7 @@ def test_gold_is_uniform_over_solutions() -> None:
 def test_splits_are_disjoint_by_content_and_have_their_shares() -> None:
     drawn: dict[str, set[tuple[tuple[int, ...], int]]] = {}
     for split in ("pretrain", "train", "probe", "test"):
-        pairs = COUNTDOWN.traces(("disjoint",), 2, split, 2500)
+        pairs = COUNTDOWN.traces(("disjoint",), 5, split, 2500)
         keys = [(tuple(sorted(map(int, p.split("=")[0].split()))), int(p.split("=")[1][:-1])) for p, _ in pairs]
         drawn[split] = set(keys)
     for a, b in itertools.combinations(drawn, 2):
@@ -116,8 +116,8 @@ def test_order_of_numbers_does_not_change_identity_or_split() -> None:
 
 
 def test_traces_are_accepted_and_repeatable() -> None:
-    first = COUNTDOWN.traces((1, "x"), 2, "pretrain", 50)
-    assert first == COUNTDOWN.traces((1, "x"), 2, "pretrain", 50) != COUNTDOWN.traces((2, "x"), 2, "pretrain", 50)
+    first = COUNTDOWN.traces((1, "x"), 5, "pretrain", 50)
+    assert first == COUNTDOWN.traces((1, "x"), 5, "pretrain", 50) != COUNTDOWN.traces((2, "x"), 5, "pretrain", 50)
     for prompt, text in first:
         numbers, target = prompt[:-1].split("=")
         problem = COUNTDOWN.make(tuple(map(int, numbers.split())), int(target), 2)
@@ -126,7 +126,7 @@ def test_traces_are_accepted_and_repeatable() -> None:
 
 def test_chance_pass_at_256_is_at_most_04() -> None:
     """The level was chosen so that breadth at k = 256 is not luck: 0.312 on these 150 problems."""
-    guesses = np.array([COUNTDOWN.guess(p) for p in itertools.islice(tasks.problems(COUNTDOWN, 2, "test", 0), 150)])
+    guesses = np.array([COUNTDOWN.guess(p) for p in itertools.islice(tasks.problems(COUNTDOWN, 5, "test", 0), 150)])
     assert float(np.mean(1 - (1 - guesses) ** 256)) < 0.4
 
 
@@ -135,7 +135,7 @@ def test_unsolvable_problem_and_unknown_names_are_named() -> None:
         COUNTDOWN.gold(COUNTDOWN.make((1, 1), 999, 2))
     with pytest.raises(InputError, match="did you mean 'countdown'"):
         tasks.get("countdwn")
-    with pytest.raises(InputError, match="no level 9; levels: 1, 2, 3"):
+    with pytest.raises(InputError, match="no level 9; levels: 2, 3, 4, 5, 6"):
         next(tasks.problems(COUNTDOWN, 9, "test", 0))
 
 

@@ -102,4 +102,5 @@ def uniforms(keys: Sequence[int] | NDArray[np.uint64], start: int, count: int) -
         np.stack([key & _LOW32, key >> _32]),
     )
     bits = ((words[0] << _32) | words[1]) >> np.uint64(11)
-    return (bits.astype(np.float64) * 2.0**-53).reshape(n, count)
+    table: NDArray[np.float64] = (bits.astype(np.float64) * 2.0**-53).reshape(n, count)
+    return table

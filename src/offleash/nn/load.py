@@ -26,7 +26,9 @@ def model_folder(name: str) -> Path:
     """
     path = Path(str(resources.files("offleash") / "models" / "countdown")) if name == EMBEDDED else Path(name)
     if not path.is_dir():
-        raise InputError(f"model: no folder {str(path)!r}; give a Hugging Face model folder, or 'base' for the embedded one")
+        raise InputError(
+            f"model: no folder {str(path)!r}; give a Hugging Face model folder, or 'base' for the embedded one"
+        )
     if not (path / "config.json").is_file():
         raise InputError(f"model: folder {str(path)!r} has no config.json; it is not a Hugging Face model folder")
     return path
@@ -49,7 +51,9 @@ def load(name: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel
         raise InputError(f"model: {str(folder)!r} cannot be loaded: {first_line}") from error
     check_finite(model)
     if tokenizer.eos_token_id is None:
-        raise InputError(f"model: the tokenizer in {str(folder)!r} has no eos token; set eos_token in tokenizer_config.json")
+        raise InputError(
+            f"model: the tokenizer in {str(folder)!r} has no eos token; set eos_token in tokenizer_config.json"
+        )
     model.eval()
     return model, tokenizer
 
@@ -71,7 +75,9 @@ def identity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
         data = tensor.detach().cpu().contiguous()
         h.update(f"{name}|{data.dtype}|{tuple(data.shape)}|".encode())
         h.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
-    config = {k: v for k, v in model.config.to_diff_dict().items() if k not in ("_name_or_path", "transformers_version")}
+    config = {
+        k: v for k, v in model.config.to_diff_dict().items() if k not in ("_name_or_path", "transformers_version")
+    }
     h.update(json.dumps(config, sort_keys=True, default=str).encode())
     h.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
     return h.hexdigest()[:32]

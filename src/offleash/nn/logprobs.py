@@ -1,4 +1,4 @@
-"""Teacher-forced log-probs and entropies of completions, with the head applied to completion positions only."""
+"""Teacher-forced log-probs and entropies of completions: each prompt is read once for all its completions."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 
 class PaddedBatch(NamedTuple):
-    """N prompts with their completions, right-padded. L = longest prompt + completion, T = longest completion.
+    """P distinct prompts and N completions, right-padded. S = longest prompt, T = longest completion.
 
-    `position_NT` is where the hidden state that predicts completion token t of row n stands in `ids_NL`.
+    `prompt_of_N` tells which prompt a completion continues.
     """
 
-    ids_NL: Int[Tensor, "N L"]
-    position_NT: Int[Tensor, "N T"]
-    target_NT: Int[Tensor, "N T"]
+    prompts_PS: Int[Tensor, "P S"]
+    prompt_mask_PS: Bool[Tensor, "P S"]
+    prompt_of_N: Int[Tensor, " N"]
+    completions_NT: Int[Tensor, "N T"]
     mask_NT: Bool[Tensor, "N T"]
 
 
 def pad(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], pad_id: int) -> PaddedBatch:
-    """Right-pad token lists. Every prompt has at least one token."""
-    n, t = len(prompts), max(map(len, completions))
-    length = max(len(p) + len(c) for p, c in zip(prompts, completions, strict=True))
-    ids = torch.full((n, length), pad_id, dtype=torch.long)
-    target = torch.full((n, t), pad_id, dtype=torch.long)
-    mask = torch.zeros((n, t), dtype=torch.bool)
-    start = torch.tensor([[len(p) - 1] for p in prompts])
-    for i, (p, c) in enumerate(zip(prompts, completions, strict=True)):
-        ids[i, : len(p) + len(c)] = torch.tensor([*p, *c])
-        target[i, : len(c)] = torch.tensor(list(c), dtype=torch.long)
-        mask[i, : len(c)] = True
-    position = (start + torch.arange(t)).clamp(max=length - 1)
-    return PaddedBatch(ids, position, target, mask)
+    """Right-pad token lists, one prompt for each completion; equal prompts become one. Neither may be empty."""
+    distinct: dict[tuple[int, ...], int] = {}
+    prompt_of = [distinct.setdefault(tuple(p), len(distinct)) for p in prompts]
+    prompts_PS, prompt_mask = _rectangle(list(distinct), pad_id)
+    completions_NT, mask = _rectangle(completions, pad_id)
+    return PaddedBatch(prompts_PS, prompt_mask, torch.tensor(prompt_of), completions_NT, mask)
+
+
+def _rectangle(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    return ids, torch.arange(width) < lengths[:, None]
 
 
 def _head(
@@ -61,12 +62,9 @@ def score(
         chunk: completion tokens whose logits exist at one time; under autograd they are recomputed chunk by chunk in the
             backward pass, so memory does not grow with tokens x vocabulary.
     """
-    device = next(model.parameters()).device
-    ids, position, target, mask = (x.to(device) for x in batch)
-    # Right padding under a causal mask: no real token sees padding, so no attention mask is needed.
-    hidden_NLH = model.model(input_ids=ids, use_cache=False).last_hidden_state
-    rows = torch.arange(len(ids), device=device)[:, None].expand_as(position)[mask]
-    hidden_MH, target_M = hidden_NLH[rows, position[mask]], target[mask]
+    batch = PaddedBatch(*(x.to(next(model.parameters()).device) for x in batch))
+    hidden_NTH = _hidden(model, batch)
+    hidden_MH, target_M = hidden_NTH[batch.mask_NT], batch.completions_NT[batch.mask_NT]
     weight = model.lm_head.weight
     pieces = []
     for h, y in zip(hidden_MH.split(chunk), target_M.split(chunk), strict=True):
@@ -76,5 +74,30 @@ def score(
             pieces.append(_head(h, weight, y, temperature))
     logp_M = torch.cat([p[0] for p in pieces])
     entropy_M = torch.cat([p[1] for p in pieces])
-    zeros = torch.zeros(mask.shape, device=device, dtype=logp_M.dtype)
-    return zeros.masked_scatter(mask, logp_M), zeros.masked_scatter(mask, entropy_M)
+    zeros = torch.zeros(batch.mask_NT.shape, device=logp_M.device, dtype=logp_M.dtype)
+    return zeros.masked_scatter(batch.mask_NT, logp_M), zeros.masked_scatter(batch.mask_NT, entropy_M)
+
+
+def _hidden(model: PreTrainedModel, batch: PaddedBatch) -> Float[Tensor, "N T H"]:
+    """The hidden state that predicts each completion token. The prompts' keys and values carry their gradient."""
+    length_P = batch.prompt_mask_PS.sum(1)
+    cache = DynamicCache(config=model.config)
+    # Right padding under a causal mask: no real token sees padding, so the prompts need no attention mask.
+    prompt_PSH = model.model(input_ids=batch.prompts_PS, past_key_values=cache, use_cache=True).last_hidden_state
+    last_PH = prompt_PSH[torch.arange(len(length_P), device=length_P.device), length_P - 1]
+    first_N1H = last_PH[batch.prompt_of_N][:, None]
+    if batch.completions_NT.shape[1] == 1:
+        return first_N1H
+    cache.batch_select_indices(batch.prompt_of_N)
+    inputs_NT = batch.completions_NT[:, :-1]
+    steps = torch.arange(inputs_NT.shape[1], device=inputs_NT.device)
+    rest_NTH = model.model(
+        input_ids=inputs_NT,
+        past_key_values=cache,
+        use_cache=True,
+        attention_mask=torch.cat(
+            [batch.prompt_mask_PS[batch.prompt_of_N], torch.ones_like(inputs_NT, dtype=torch.bool)], 1
+        ),
+        position_ids=length_P[batch.prompt_of_N][:, None] + steps,
+    ).last_hidden_state
+    return torch.cat([first_N1H, rest_NTH], 1)

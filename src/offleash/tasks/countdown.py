@@ -25,16 +25,18 @@ from offleash.tasks.verifiers.arithmetic import ExpressionError, parse
 class Level(NamedTuple):
     """How problems of a level are drawn."""
 
-    count: int
+    numbers: int
     largest: int
     low: int
     high: int
 
 
 LEVELS = {
-    1: Level(count=4, largest=13, low=1, high=99),
-    2: Level(count=5, largest=25, low=100, high=999),
-    3: Level(count=6, largest=25, low=100, high=999),
+    2: Level(numbers=2, largest=25, low=1, high=999),
+    3: Level(numbers=3, largest=25, low=1, high=999),
+    4: Level(numbers=4, largest=25, low=1, high=999),
+    5: Level(numbers=5, largest=25, low=100, high=999),
+    6: Level(numbers=6, largest=25, low=100, high=999),
 }
 # Cumulative shares of the hash of a problem's content.
 _SPLIT_EDGES = (("pretrain", 0.70), ("train", 0.85), ("probe", 0.90), ("test", 1.0))
@@ -49,7 +51,7 @@ def split_of(numbers: tuple[int, ...], target: int) -> str:
 def _draw(level: int, generator: np.random.Generator, tries: int) -> tuple[Draw, np.ndarray]:
     """Random expressions at this level, and the rows whose value can be a target."""
     spec = LEVELS[level]
-    drawn = draw(generator.integers(1, spec.largest + 1, size=(tries, spec.count)), generator)
+    drawn = draw(generator.integers(1, spec.largest + 1, size=(tries, spec.numbers)), generator)
     return drawn, np.flatnonzero((drawn.value_N >= spec.low) & (drawn.value_N <= spec.high))
 
 
@@ -127,7 +129,9 @@ class Countdown:
         counter = _counter(tuple(problem.meta["numbers"]))
         tree = counter.sample(problem.meta["target"], rng.stream("countdown gold", problem.id, *key))
         if tree is None:
-            raise InputError(f"problem {problem.id}: no expression over {problem.meta['numbers']} equals {problem.answer}")
+            raise InputError(
+                f"problem {problem.id}: no expression over {problem.meta['numbers']} equals {problem.answer}"
+            )
         return render(tree)
 
     def guess(self, problem: Problem) -> float:

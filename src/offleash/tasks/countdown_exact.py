@@ -19,7 +19,7 @@ class Table(NamedTuple):
     """Distinct values, and in how many valid trees each arises."""
 
     value: NDArray[np.int64]
-    count: NDArray[np.float64]
+    trees: NDArray[np.float64]
 
 
 class _Pairs(NamedTuple):
@@ -28,7 +28,7 @@ class _Pairs(NamedTuple):
     right: NDArray[np.int64]
     operator: NDArray[np.int64]
     value: NDArray[np.int64]
-    count: NDArray[np.float64]
+    trees: NDArray[np.float64]
 
 
 class Counter:
@@ -49,7 +49,7 @@ class Counter:
             else:
                 pairs = self._pairs(mask)
                 values, inverse = np.unique(pairs.value, return_inverse=True)
-                self._tables[mask] = Table(values, np.bincount(inverse, weights=pairs.count))
+                self._tables[mask] = Table(values, np.bincount(inverse, weights=pairs.trees).astype(np.float64))
         return self._tables[mask]
 
     def _pairs(self, mask: int) -> _Pairs:
@@ -63,7 +63,7 @@ class Counter:
             a, b = self.table(left_mask), self.table(mask ^ left_mask)
             i, j = (x.ravel() for x in np.indices((len(a.value), len(b.value))))
             parts.append((np.full(len(i), left_mask), i, j, a.value[i], b.value[j]))
-            counts.append(a.count[i] * b.count[j])
+            counts.append(a.trees[i] * b.trees[j])
             left_mask = (left_mask - 1) & mask
         left_masks, i, j, a_value, b_value = (np.tile(np.concatenate(column), 4) for column in zip(*parts, strict=True))
         operator = np.repeat(np.arange(4), len(i) // 4)
@@ -78,7 +78,7 @@ class Counter:
     def chance(self, target: int) -> float:
         """Probability that a uniformly random valid expression has this value."""
         top = self._pairs(self._full)
-        return float(top.count[top.value == target].sum() / top.count.sum())
+        return float(top.trees[top.value == target].sum() / top.trees.sum())
 
     def sample(self, target: int, generator: np.random.Generator) -> Tree | None:
         """A uniformly random expression with this value, or None where there is none."""
@@ -91,7 +91,7 @@ class Counter:
         hits = np.flatnonzero(pairs.value == target)
         if len(hits) == 0:
             return None
-        weights = np.cumsum(pairs.count[hits])
+        weights = np.cumsum(pairs.trees[hits])
         hit = hits[np.searchsorted(weights, generator.random() * weights[-1], side="right")]
         left_mask = int(pairs.left_mask[hit])
         right_mask = mask ^ left_mask

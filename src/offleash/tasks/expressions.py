@@ -86,7 +86,7 @@ def draw(numbers_Nn: NDArray[np.int64], generator: np.random.Generator) -> Draw:
     count, n = numbers_Nn.shape
     leaves = generator.permuted(numbers_Nn, axis=1)
     operators = generator.integers(4, size=(count, n - 1))
-    shape = generator.integers(len(shapes(n)), size=count)
+    shape = generator.integers(len(shapes(n)), size=(count,))
     value = np.zeros(count, np.int64)
     for index, postfix in enumerate(shapes(n)):
         rows = np.flatnonzero(shape == index)

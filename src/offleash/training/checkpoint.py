@@ -47,7 +47,9 @@ def save(
         _sync(folder.parent)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise OffleashError(f"checkpoint {folder}: {error.strerror or error}; earlier checkpoints are intact") from error
+        raise OffleashError(
+            f"checkpoint {folder}: {error.strerror or error}; earlier checkpoints are intact"
+        ) from error
 
 
 def _sync(path: Path) -> None:
@@ -59,7 +61,7 @@ def _sync(path: Path) -> None:
 
 
 def _moments(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
         f"{names[parameter]}.{key}": value.detach().clone().contiguous()
         for parameter, state in optimizer.state.items()
@@ -73,7 +75,9 @@ def restore(folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimiz
     missing, unexpected = model.load_state_dict(weights, strict=False)
     tied = set(getattr(model, "all_tied_weights_keys", None) or getattr(model, "_tied_weights_keys", None) or ())
     if unexpected or set(missing) - tied:
-        raise OffleashError(f"checkpoint {folder}: its tensors are not this model's: {sorted(set(missing) | set(unexpected))[:3]}")
+        raise OffleashError(
+            f"checkpoint {folder}: its tensors are not this model's: {sorted(set(missing) | set(unexpected))[:3]}"
+        )
     moments = load_file(str(folder / "optimizer.safetensors"))
     for name, parameter in model.named_parameters():
         own = {k.removeprefix(name + "."): v for k, v in moments.items() if k.rsplit(".", 1)[0] == name}

@@ -53,7 +53,10 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
         OffleashError: gradients that stay not finite, a disk that is full.
     """
     hooks = hooks or Hooks()
-    task, objective = tasks.get(settings.task.name), get_objective(settings.objective.name, **settings.objective.overrides)
+    task, objective = (
+        tasks.get(settings.task.name),
+        get_objective(settings.objective.name, **settings.objective.overrides),
+    )
     model, tokenizer = nn.load(settings.model)
     reference = copy.deepcopy(model).requires_grad_(False) if objective.needs_ref else None
     optimizer = make_optimizer(model, settings)
@@ -86,14 +89,21 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
                 folder = run.checkpoint_dir(step + 1)
                 checkpoint.save(folder, model, tokenizer, optimizer, {"step": step + 1})
             if interrupted:
-                run.append_event({"step": step + 1, "kind": "interrupted", "message": "stopped by the user; --resume goes on"})
+                run.append_event(
+                    {"step": step + 1, "kind": "interrupted", "message": "stopped by the user; --resume goes on"}
+                )
                 raise KeyboardInterrupt
             _probe(hooks, run, settings, step + 1, model, tokenizer)
     return folder
 
 
 def _probe(
-    hooks: Hooks, run: RunFolder, settings: TrainSettings, step: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    hooks: Hooks,
+    run: RunFolder,
+    settings: TrainSettings,
+    step: int,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     every = settings.probe.every
     if hooks.probe and every and (step % every == 0 or step == settings.steps):

@@ -16,30 +16,49 @@ from offleash.nn import TinyModel
 
 
 @dataclass(frozen=True)
-class PretrainSettings:
-    """A pretraining recipe."""
+class Stage:
+    """Some steps on one mixture of difficulty levels."""
 
     steps: int
+    level_shares: dict[int, float]
+    """Share of each level in a batch; they sum to 1."""
+
+    def __post_init__(self) -> None:
+        if abs(sum(self.level_shares.values()) - 1.0) > 1e-9:
+            raise InputError(f"stages.level_shares: they sum to {sum(self.level_shares.values())}, not to 1")
+        if self.steps < 1:
+            raise InputError(f"stages.steps: {self.steps} is below 1")
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """A pretraining recipe: stages of a curriculum under one learning-rate schedule."""
+
+    stages: tuple[Stage, ...]
     task: str = "countdown"
-    level_shares: dict[int, float] = field(default_factory=lambda: {2: 1.0})
-    """Share of each difficulty level in a batch; they sum to 1."""
     split: str = "pretrain"
     model: TinyModel = field(default_factory=TinyModel)
     seed: int = 0
     batch_size: int = 256
-    learning_rate: float = 2e-3
-    """Peak, after the warm-up; a half cosine leads from it to `final_learning_rate_fraction` of it."""
+    learning_rate: float = 3e-3
+    """Peak of AdamW (embedding and vectors), after the warm-up; a half cosine leads from it to a fraction of it."""
+    muon_learning_rate: float = 0.02
+    """Peak of Muon (matrices of the layers), on the same schedule."""
     final_learning_rate_fraction: float = 0.02
     warmup_steps: int = 100
-    weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.95)
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        if abs(sum(self.level_shares.values()) - 1.0) > 1e-9:
-            raise InputError(f"level_shares: they sum to {sum(self.level_shares.values())}, not to 1")
-        if self.steps < 1 or self.batch_size < 1:
-            raise InputError("steps, batch_size: both must be at least 1")
+        if not self.stages:
+            raise InputError("stages: empty; give at least one")
+        if self.batch_size < 1:
+            raise InputError(f"batch_size: {self.batch_size} is below 1")
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
 
 
 def pretrain(
@@ -47,32 +66,38 @@ def pretrain(
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     """Train on traces drawn afresh at every step (a function of (seed, step)), save to `out`, return model and tokenizer.
 
-    The loss is the mean negative log-likelihood (nats) over the tokens of the answers, the end token included.
+    The loss is the mean negative log-likelihood (nats) over the tokens of the answers, the end token included. Matrices of the
+    layers are trained by Muon (K. Jordan et al., 2024), which needed two thirds of AdamW's steps here (log/EXPERIMENTS.md).
     """
     task = tasks.get(settings.task)
     model, tokenizer = nn.build(settings.model, settings.seed)
-    optimizer = _optimizer(model, settings)
-    for step in range(settings.steps):
-        batch = _batch(task, tokenizer, settings, step)
+    model.train()
+    optimizers = _optimizers(model, settings)
+    mixtures = [stage.level_shares for stage in settings.stages for _ in range(stage.steps)]
+    for step, shares in enumerate(mixtures):
+        batch = _batch(task, tokenizer, settings, shares, step)
         logprobs, _ = nn.score(model, batch, chunk=batch.mask_NT.numel())
         loss = -logprobs.sum() / batch.mask_NT.sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(settings, step)
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer, peak in optimizers:
+            optimizer.param_groups[0]["lr"] = peak * _schedule(settings, step)
+            optimizer.step()
+        model.zero_grad()
         if on_step:
             on_step(step + 1, float(loss.detach()))
+    model.eval()
     nn.save(model, tokenizer, out)
     return model, tokenizer
 
 
-def _optimizer(model: LlamaForCausalLM, settings: PretrainSettings) -> torch.optim.AdamW:
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+def _optimizers(model: LlamaForCausalLM, settings: PretrainSettings) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Each optimizer with its peak learning rate."""
+    inside = [p for name, p in model.named_parameters() if p.ndim > 1 and "embed" not in name]
+    rest = [p for name, p in model.named_parameters() if p.ndim == 1 or "embed" in name]
+    muon = torch.optim.Muon(inside, lr=settings.muon_learning_rate, weight_decay=0.0, momentum=0.95)
+    adam = torch.optim.AdamW(rest, lr=settings.learning_rate, betas=settings.betas, weight_decay=0.0, fused=True)
+    return [(muon, settings.muon_learning_rate), (adam, settings.learning_rate)]
 
 
 def _schedule(settings: PretrainSettings, step: int) -> float:
@@ -81,14 +106,16 @@ def _schedule(settings: PretrainSettings, step: int) -> float:
     return warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / settings.steps)))
 
 
-def _batch(task: tasks.Task, tokenizer: PreTrainedTokenizerBase, settings: PretrainSettings, step: int) -> nn.PaddedBatch:
-    levels = sorted(settings.level_shares)
-    counts = [int(settings.batch_size * settings.level_shares[level]) for level in levels]
-    counts[0] += settings.batch_size - sum(counts)
+def _batch(
+    task: tasks.Task,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: PretrainSettings,
+    shares: dict[int, float],
+    step: int,
+) -> nn.PaddedBatch:
     pairs: list[tuple[str, str]] = []
-    for level, count in zip(levels, counts, strict=True):
-        if count:
-            pairs += task.traces((settings.seed, step), level, settings.split, count)
+    for level, share in shares.items():
+        pairs += task.traces((settings.seed, step), level, settings.split, max(1, int(settings.batch_size * share)))
     prompts = tokenizer([p for p, _ in pairs])["input_ids"]
     answers = tokenizer([a for _, a in pairs], add_special_tokens=False)["input_ids"]
     return nn.pad(prompts, [[*a, tokenizer.eos_token_id] for a in answers], tokenizer.pad_token_id)

@@ -13,7 +13,7 @@ class TaskSettings:
     """Which problems to train on."""
 
     name: str = "countdown"
-    levels: tuple[int, ...] = (2,)
+    levels: tuple[int, ...] = (5,)
     """Difficulty levels; prompt i of a step is of level i modulo their number."""
     split: str = "train"
 
@@ -112,7 +112,9 @@ class TrainSettings:
             if not value > 0:
                 raise InputError(f"{name}: {value} is not above 0")
         if self.rollout.num_generations + self.external.per_group < 1:
-            raise InputError("rollout.num_generations: 0, and external.per_group is 0 too; a group needs at least one text")
+            raise InputError(
+                "rollout.num_generations: 0, and external.per_group is 0 too; a group needs at least one text"
+            )
         if self.rollout.num_prompts % self.optimizer.minibatches:
             raise InputError(
                 f"optimizer.minibatches: {self.optimizer.minibatches} does not divide rollout.num_prompts "

@@ -110,8 +110,8 @@ class Updater:
         return [[r for r in rows if r.group // per == i] for i in range(self.settings.optimizer.minibatches)]
 
     def _micro_batches(self, rows: list[Row]) -> list[list[Row]]:
-        """Rows of similar length together."""
-        ordered = sorted(rows, key=lambda r: (len(r.prompt) + len(r.completion), r.group))
+        """Rows of one prompt together, so that the prompt is read once for them."""
+        ordered = sorted(rows, key=lambda r: r.group)
         size = self.settings.optimizer.micro_batch_rows
         return [ordered[i : i + size] for i in range(0, len(ordered), size)]
 
@@ -150,7 +150,13 @@ class Updater:
                 totals[key] = totals.get(key, 0.0) + float(value)
             mismatch = max(mismatch, float(batch.log_ratio_NT.detach().abs().max()))
         norm = self._apply(active, step)
-        return {"loss": 0.0, **totals, "grad_norm": norm, "mismatch": mismatch, "trained_rows": len(active) / max(1, len(rows))}
+        return {
+            "loss": 0.0,
+            **totals,
+            "grad_norm": norm,
+            "mismatch": mismatch,
+            "trained_rows": len(active) / max(1, len(rows)),
+        }
 
     def _token_batch(self, rows: list[Row]) -> TokenBatch:
         logprobs, entropy, mask = self._score(self.model, rows)

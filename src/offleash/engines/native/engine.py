@@ -73,7 +73,9 @@ class NativeEngine:
 class _Batch:
     """The state of one `generate` call."""
 
-    def __init__(self, engine: NativeEngine, requests: Sequence[Request], on_finished: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, engine: NativeEngine, requests: Sequence[Request], on_finished: Callable[[int], None] | None
+    ) -> None:
         self.engine, self.requests, self.on_finished = engine, requests, on_finished
         self.decoder, self.limit = engine.decoder, engine.sampling.max_completion_length
         device = self.decoder.device
@@ -213,6 +215,13 @@ class _Batch:
                 finish_reason="stop" if stop else "length",
             )
             for request, text, row, logprobs, entropies, k, stop in zip(
-                self.requests, texts, tokens, self.logprobs.tolist(), self.entropies.tolist(), lengths, stopped, strict=True
+                self.requests,
+                texts,
+                tokens,
+                self.logprobs.tolist(),
+                self.entropies.tolist(),
+                lengths,
+                stopped,
+                strict=True,
             )
         ]

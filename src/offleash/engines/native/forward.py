@@ -19,7 +19,9 @@ def _rotate(x_RASD: Tensor, cos_RSD: Tensor, sin_RSD: Tensor) -> Tensor:
     return x_RASD * cos_RSD[:, None] + turned * sin_RSD[:, None]
 
 
-def _qkv(decoder: Decoder, layer: Layer, x_RSH: Tensor, cos_RSD: Tensor, sin_RSD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _qkv(
+    decoder: Decoder, layer: Layer, x_RSH: Tensor, cos_RSD: Tensor, sin_RSD: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     rows, steps, _ = x_RSH.shape
     h = F.rms_norm(x_RSH, (x_RSH.shape[-1],), layer.input_norm, decoder.eps)
     a, kv, d = decoder.heads, decoder.kv_heads, decoder.head_dim

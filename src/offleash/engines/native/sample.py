@@ -22,7 +22,11 @@ def sample(logits_RV: Tensor, uniform_R: Tensor, temperature: float) -> tuple[Te
     if temperature > 0:
         cdf = p.double().cumsum(-1)
         # The first token whose cumulative probability exceeds the uniform: a token of probability 0 is never taken.
-        token = torch.searchsorted(cdf, uniform_R[:, None] * cdf[:, -1:], right=True).squeeze(-1).clamp_(max=logp.shape[-1] - 1)
+        token = (
+            torch.searchsorted(cdf, uniform_R[:, None] * cdf[:, -1:], right=True)
+            .squeeze(-1)
+            .clamp_(max=logp.shape[-1] - 1)
+        )
     else:
         token = logp.argmax(-1)
     # A probability that underflows to 0 contributes 0, not 0 * -inf.

@@ -7,6 +7,7 @@ trainer's own tensors, read in place.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ class Decoder:
         self.embedding = self.model.model.embed_tokens.weight.detach()
 
     @staticmethod
-    def _layer(layer: torch.nn.Module) -> Layer:
+    def _layer(layer: Any) -> Layer:
         attention, mlp = layer.self_attn, layer.mlp
         parts = (attention.q_proj, attention.k_proj, attention.v_proj)
         return Layer(

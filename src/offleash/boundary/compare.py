@@ -1,0 +1,214 @@
+"""Compare two models' counts: curves, difference, crossing, support, and one verdict with its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from offleash.boundary import resample
+from offleash.boundary.counts import Counts, join
+from offleash.boundary.difference import Crossing, Difference, crossing, from_replicates, grid, refuse_beyond, shared_n
+from offleash.boundary.null import null_ndr
+from offleash.boundary.passk import check_ks, estimates, pass_matrix, powers
+from offleash.boundary.support import CLASSES, METRICS, Support, support
+from offleash.core import Estimate
+
+Verdict = Literal["expanded", "shrunk", "both", "no_change", "undecided"]
+MARGIN = 0.02  # a difference within +-MARGIN counts as no change
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What changed from a to b on the problems both have.
+
+    Attributes:
+        pass_a, pass_b: {k: Estimate} with pointwise intervals.
+        difference: b minus a over a dense grid of k, with pointwise and simultaneous intervals.
+        ks: the k reported in JSON: powers of two, and `k`.
+        crossing: where the curves cross, None where the band does not certify one.
+        support: classes, ratios, per-problem evidence.
+        null_ndr: NDR of a against a second run of a.
+        verdict, because: the judgement at `k` and the sentence that states its numbers.
+        k: where it was judged.
+        problems: number of problems compared.
+        only_a, only_b: ids that one side lacked; they were left out.
+    """
+
+    pass_a: Mapping[int, Estimate]
+    pass_b: Mapping[int, Estimate]
+    difference: Difference
+    ks: tuple[int, ...]
+    crossing: Crossing | None
+    support: Support
+    null_ndr: Estimate
+    verdict: Verdict
+    because: str
+    k: int
+    problems: int
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A document for `json.dumps`: the keys of `compare --json`; undefined numbers are null beside a `reason`."""
+        ends = {k: self.difference.at(k) for k in self.ks}
+        cross = self.crossing
+        return {
+            "pass_at_k": {"a": _curve_json(self.pass_a), "b": _curve_json(self.pass_b)},
+            "difference": {str(k): dict(zip(("value", "low", "high"), ends[k], strict=True)) for k in self.ks},
+            "crossing": None if cross is None else {"k": cross.k, "low": cross.low, "high": cross.high},
+            "support": self._support_json(),
+            "problems": [
+                {
+                    "id": p.id,
+                    "a": {"c": p.c_a, "n": p.n_a},
+                    "b": {"c": p.c_b, "n": p.n_b},
+                    "class": p.name,
+                    **_defined("confidence", p.confidence, p.reason),
+                }
+                for p in self.support.problems
+            ],
+            "verdict": self.verdict,
+            "because": self.because,
+        }
+
+    def _support_json(self) -> dict[str, Any]:
+        out: dict[str, Any] = {name: _whole(self.support.counts[name]) for name in CLASSES}
+        numbers = {name: self.support.metrics[name] for name in METRICS} | {"null_ndr": self.null_ndr}
+        out |= {name: _null(e.value) for name, e in numbers.items()}
+        reasons = [f"{name}: {e.reason}" for name, e in numbers.items() if e.reason]
+        return out | ({"reason": "; ".join(reasons)} if reasons else {})
+
+
+def compare(
+    a: Counts,
+    b: Counts,
+    *,
+    k: int | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    margin: float = MARGIN,
+    replicates: int = resample.REPLICATES,
+) -> Comparison:
+    """Did b's capability boundary move against a's, on the problems both have?
+
+    The verdict reads the simultaneous band of the paired difference at k (default: half the smallest n, where pass@k is
+    still an average and not one draw). Wholly below 0: shrunk; wholly above: expanded; "both" if besides some problems
+    give significant evidence of the other sign (class and false discovery rate, see `support`); wholly within +-margin:
+    no_change; else undecided. It speaks of these two checkpoints, not of a training method.
+
+    Args:
+        a: counts of the reference, e.g. the base.
+        b: counts of the other, e.g. the trained model.
+        k: where to judge; at most the smallest n of the shared problems.
+        level: confidence of every interval and band.
+        seed: of the bootstrap; the same inputs and seed give the same numbers.
+        margin: half-width of "no change".
+        replicates: of the bootstrap.
+
+    Raises:
+        InputError: no shared problem, a problem without samples, or k beyond some problem's n.
+    """
+    pair = join(a, b)
+    a, b = pair.a, pair.b
+    n = shared_n(a, b)
+    judged = max(1, n // 2) if k is None else check_ks([k])[0]
+    refuse_beyond(a, b, judged)
+    ks = tuple(sorted({*powers(n), judged}))
+    dense = tuple(sorted({*grid(n), judged}))
+    matrix_a, matrix_b = pass_matrix(a, dense), pass_matrix(b, dense)
+    drawn = resample.draw(np.hstack([matrix_a, matrix_b, matrix_b - matrix_a]), seed=seed, replicates=replicates)
+    size = len(dense)
+    at = [dense.index(x) for x in ks]
+    curves = []
+    for side, matrix, part in ((a, matrix_a, slice(0, size)), (b, matrix_b, slice(size, 2 * size))):
+        low, high = resample.ends(drawn.columns(part), (0.0, 1.0), (1 - level) / 2, resample.UNIT)
+        curves.append(estimates(side, ks, matrix[:, at], low[at], high[at], level))
+    diff = from_replicates(dense, matrix_b - matrix_a, drawn.columns(slice(2 * size, 3 * size)), level)
+    classes = support(a, b, level=level, seed=seed, replicates=replicates)
+    null = null_ndr(a, classes.budget[0], method="mixture", level=level, seed=seed)
+    verdict = judge(diff, judged, classes, margin)
+    because = _because(verdict, diff, judged, classes, margin, (a, b), (pair.only_a, pair.only_b))
+    return Comparison(
+        curves[0], curves[1], diff, ks, crossing(diff), classes, null, verdict, because, judged, len(a),
+        pair.only_a, pair.only_b,
+    )  # fmt: skip
+
+
+def judge(diff: Difference, k: int, classes: Support, margin: float = MARGIN) -> Verdict:
+    """The verdict from the simultaneous band at k and the significant problems of the other sign."""
+    _, low, high = diff.at(k)
+    if low > 0:
+        return "both" if classes.significant("shrunk", diff.level) else "expanded"
+    if high < 0:
+        return "both" if classes.significant("expanded", diff.level) else "shrunk"
+    return "no_change" if low >= -margin and high <= margin else "undecided"
+
+
+def _because(
+    verdict: Verdict,
+    diff: Difference,
+    k: int,
+    classes: Support,
+    margin: float,
+    sides: tuple[Counts, Counts],
+    dropped: tuple[tuple[str, ...], tuple[str, ...]],
+) -> str:
+    value, low, high = diff.at(k)
+    samples = sorted({int(x) for side in sides for x in (side.n.min(), side.n.max())})
+    n_text = f"{samples[0]}" if len(samples) == 1 else f"{samples[0]} to {samples[-1]}"
+    digits = _digits(high - low)
+    band = f"[{low:+.{digits}f}, {high:+.{digits}f}]"
+    place = {
+        "expanded": "wholly above 0",
+        "shrunk": "wholly below 0",
+        "both": "wholly above 0" if low > 0 else "wholly below 0",
+        "no_change": f"wholly within +-{margin:g}",
+        "undecided": f"which contains 0 and reaches beyond +-{margin:g}",
+    }[verdict]
+    text = (
+        f"Over {diff.problems} problems with n={n_text} samples each, pass@{k} of b minus a is {value:+.{digits}f}, "
+        f"{diff.level:.0%} simultaneous band {band}, {place}; "
+        f"b alone solved {_whole(round(classes.counts['expanded'], 1))} problems and a alone "
+        f"{_whole(round(classes.counts['shrunk'], 1))}"
+    )
+    text += f" (sign test p={classes.sign_p:.2g})." if not math.isnan(classes.sign_p) else "."
+    if verdict == "both":
+        other = "shrunk" if low > 0 else "expanded"
+        found = len(classes.significant(other, diff.level))
+        text += f" Yet {found} problem{'s' * (found != 1)} {other} beyond chance (false discovery rate {1 - diff.level:.0%})."
+    if verdict == "undecided":
+        text += " More problems would narrow the band."
+    for label, ids in zip("ab", dropped, strict=True):
+        if ids:
+            text += f" Left out: {len(ids)} problems that only {label} has."
+    return text
+
+
+def _digits(width: float) -> int:
+    """Decimals that the width of an interval supports: two significant digits of the width."""
+    return 3 if not width > 0 else min(6, max(1, 1 - math.floor(math.log10(width))))
+
+
+def _whole(x: float) -> float | int:
+    return int(x) if float(x).is_integer() else float(x)
+
+
+def _null(x: float) -> float | None:
+    return None if math.isnan(x) else float(x)
+
+
+def _defined(name: str, value: float, reason: str) -> dict[str, Any]:
+    return {name: _null(value)} | ({"reason": reason} if math.isnan(value) else {})
+
+
+def _curve_json(curve: Mapping[int, Estimate]) -> dict[str, Any]:
+    out = {}
+    for k, e in curve.items():
+        out[str(k)] = {"value": _null(e.value), "low": _null(e.low), "high": _null(e.high)}
+        if e.reason:
+            out[str(k)]["reason"] = e.reason  # type: ignore[assignment]
+    return out

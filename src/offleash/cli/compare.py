@@ -1,0 +1,45 @@
+"""`offleash compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+\b
+Examples:
+  offleash compare runs/store#base runs/store#GRPO
+  offleash compare base.jsonl trained.jsonl --k 64 --json > comparison.json     (lines of {"id": ..., "c": ..., "n": ...})
+
+B is judged against A, problem by problem: with both on the same problems, did the set of problems that can be solved at all
+widen, narrow, both, or neither?
+"""
+
+
+def compare(
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="PATH or PATH#MODEL: a store, a study, a run of one, or a jsonl file.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same; B is judged against A.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for comparison.json.", show_default=False)] = None,
+    k: Annotated[
+        int | None, typer.Option(help="Judge at this k; half the samples otherwise.", show_default=False)
+    ] = None,
+    n: Annotated[int | None, typer.Option(help="Only problems with at least n samples.", show_default=False)] = None,
+    task: Annotated[str | None, typer.Option(help="Only problems of this task.", show_default=False)] = None,
+    level: Annotated[int | None, typer.Option(help="Only problems of this level.", show_default=False)] = None,
+    split: Annotated[str | None, typer.Option(help="Only problems of this split.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Only samples of this seed.", show_default=False)] = None,
+    sampler: Annotated[str | None, typer.Option(help="Only samples of this sampler id.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Did the capability boundary move from A to B?"""
+    from offleash.jobs import compare as job
+
+    selection = job.Selection(task=task, level=level, split=split, seed=seed, sampler=sampler)
+    job.run(a, b, out=out, k=k, n=n, selection=selection, as_json=as_json)
+
+
+compare.__doc__ = f"{compare.__doc__}\n{EXAMPLES}"

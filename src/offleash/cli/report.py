@@ -1,0 +1,28 @@
+"""`offleash report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+\b
+Examples:
+  offleash report runs/demo
+  offleash report runs/grpo --out pages
+"""
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A study or run folder.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; into RUN otherwise.", show_default=False)] = None,
+) -> None:
+    """Write one self-contained HTML page, and report.json beside it."""
+    from offleash.report import build
+
+    typer.echo(str(build(run, out)))
+
+
+report.__doc__ = f"{report.__doc__}\n{EXAMPLES}"

@@ -1,0 +1,55 @@
+"""`offleash sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+\b
+Examples:
+  offleash sample --model base --task countdown --level 5 --n 256 --out runs/store
+  offleash sample --model runs/grpo/checkpoints/step_200 --task countdown --level 5 --n 256 --out runs/store
+
+Stopped at any moment, the same command fills in what is missing; a larger --n adds to what is there.
+"""
+
+
+def sample(
+    model: Annotated[str, typer.Option(help="A model folder, or `base` for the embedded one.")],
+    task: Annotated[str, typer.Option(help="A task of `offleash tasks`.")],
+    n: Annotated[int, typer.Option(help="Verified completions of each problem.")],
+    out: Annotated[Path, typer.Option(help="Store folder, new or to be filled up.")],
+    level: Annotated[int, typer.Option(help="Difficulty level of the task.")] = 5,
+    problems: Annotated[int, typer.Option(help="How many problems.")] = 100,
+    split: Annotated[str, typer.Option(help="pretrain, train, probe or test.")] = "test",
+    seed: Annotated[int, typer.Option(help="Chooses the problems and the samples.")] = 0,
+    engine: Annotated[str, typer.Option(help="Where completions are drawn.")] = "native",
+    temperature: Annotated[float, typer.Option(help="0 takes the most likely token.")] = 1.0,
+    max_completion_length: Annotated[int, typer.Option(help="Tokens, the end token included.")] = 32,
+    label: Annotated[str | None, typer.Option(help="A name for the model in reports.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Fill a store with n verified completions of each problem."""
+    from offleash.jobs import sample as job
+
+    job.run(
+        model=model,
+        task=task,
+        level=level,
+        n=n,
+        out=out,
+        problems=problems,
+        split=split,
+        seed=seed,
+        engine=engine,
+        temperature=temperature,
+        max_completion_length=max_completion_length,
+        label=label,
+        as_json=as_json,
+    )
+
+
+sample.__doc__ = f"{sample.__doc__}\n{EXAMPLES}"

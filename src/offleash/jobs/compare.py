@@ -1,0 +1,242 @@
+"""`offleash compare`: find both sides' counts, compare them, say what moved.
+
+A side is `PATH` or `PATH#MODEL`:
+
+    runs/store#GRPO          a store; the model by label, id, or the beginning of an id
+    runs/demo#GRPO           a study; an arm by its label, on the study's first set of problems unless others are chosen
+    runs/demo/runs/grpo      a run that belongs to a study: its final model, as the study measured it
+    counts.jsonl             lines of {"id": ..., "c": correct, "n": samples}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from offleash.boundary import Comparison, Counts, load_counts
+from offleash.boundary import compare as compare_counts
+from offleash.core import InputError, rng
+from offleash.jobs.display import console
+from offleash.store import Arm, Store, Study, read_study
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which samples of a store count; None takes all there are."""
+
+    task: str | None = None
+    level: int | None = None
+    split: str | None = None
+    seed: int | None = None
+    sampler: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side: what to call it, its counts, and the prompts by problem id where they are known."""
+
+    name: str
+    counts: Counts
+    prompts: Mapping[str, str]
+
+
+def run(
+    a: str,
+    b: str,
+    *,
+    out: Path | None = None,
+    k: int | None = None,
+    n: int | None = None,
+    selection: Selection | None = None,
+    as_json: bool = False,
+) -> Comparison:
+    """Compare B with A and print the result; with `out`, also write `out`/comparison.json.
+
+    Raises:
+        InputError: a side cannot be found, the sides share no problem, or k exceeds the samples of a problem.
+    """
+    if n is not None and n < 1:
+        raise InputError(f"--n: {n} is below 1")
+    sides = [read_side(text, selection or Selection()) for text in (a, b)]
+    left, right = same_problems(*(_enough(side, n or 1) for side in sides))
+    comparison = compare_counts(left.counts, right.counts, k=k)
+    document = json.dumps(comparison.to_json(), indent=2, allow_nan=False)
+    if out is not None:
+        write(out, document)
+    print(document if as_json else text_of(comparison, left.name, right.name))
+    return comparison
+
+
+def read_side(text: str, selection: Selection) -> Side:
+    """The counts of `PATH` or `PATH#MODEL`.
+
+    Raises:
+        InputError: there is nothing of use at the path, or no such model in it.
+    """
+    path, model = Path(text), ""
+    if not path.exists() and "#" in text:
+        head, _, model = text.rpartition("#")
+        path = Path(head)
+    if not path.exists():
+        raise InputError(f"{text!r}: no file or folder {str(path)!r}; give PATH or PATH#MODEL")
+    try:
+        if path.is_file():
+            return _read_file(path, model)
+        if (path / "study.json").is_file():
+            return _read_study(read_study(path), model, selection)
+        if (path / "store.json").is_file():
+            return _read_store(Store.open(path), model, selection)
+        if (path / "run.json").is_file():
+            return _read_run(path, model, selection)
+    except InputError as error:
+        raise error if str(path) in str(error) else InputError(f"{text!r}: {error}") from error
+    raise InputError(
+        f"{text!r}: {_what_it_is(path)}; compare reads a store, a study, a run of a study, or a jsonl file"
+    )
+
+
+def _read_file(path: Path, model: str) -> Side:
+    if model:
+        raise InputError(f"#{model}: a file of counts holds one model; leave it out")
+    return Side(path.name, load_counts(path), {})
+
+
+def _read_store(store: Store, model: str, selection: Selection) -> Side:
+    models = store.models()
+    if not model and len(models) != 1:
+        labels = ", ".join(str(m["label"]) for m in models)
+        raise InputError(
+            f"the store holds {len(models)} models; choose one, as {store.path}#LABEL ({labels or 'none yet'})"
+        )
+    record = store.model(model) if model else models[0]
+    rows = store.counts(
+        record["id"],
+        level=selection.level,
+        task=selection.task,
+        split=selection.split,
+        sampler=selection.sampler,
+        seed=selection.seed,
+    )
+    if not rows:
+        chosen = ", ".join(f"{name} {value}" for name, value in vars(selection).items() if value is not None)
+        raise InputError(f"model {record['label']!r} has no verified samples{f' with {chosen}' if chosen else ''}")
+    stored = store.problems(task=selection.task, level=selection.level, split=selection.split)
+    return Side(str(record["label"]), Counts.from_rows(rows), {s.problem.id: s.problem.prompt for s in stored})
+
+
+def _read_study(study: Study, label: str, selection: Selection) -> Side:
+    """An arm of a study; on the first set of problems where the selection does not say which."""
+    if selection.task is None and selection.level is None and selection.split is None:
+        main = study.strata[0]
+        selection = replace(selection, task=main.task, level=main.level, split=main.split)
+    store = Store.open(study.store)
+    arms = {arm.label: arm for arm in study.arms}
+    if not label:
+        raise InputError(f"the study has {len(arms)} arms; choose one, as {study.folder}#LABEL ({', '.join(arms)})")
+    if label in arms:
+        return replace(_read_store(store, arms[label].model, selection), name=label)
+    return _read_store(store, label, selection)
+
+
+def _read_run(path: Path, checkpoint: str, selection: Selection) -> Side:
+    """A run's final model, or its checkpoint `#20`, as the study it belongs to measured it."""
+    found = _study_of(path)
+    if found is None:
+        raise InputError(
+            f"the run {str(path)!r} has not been measured; `offleash sample --model {path}/checkpoints/step_N ... --out STORE`, "
+            "then compare STORE#LABEL"
+        )
+    study, arm = found
+    if not checkpoint:
+        return _read_study(study, arm.label, selection)
+    models = {str(point.step): point.model for point in arm.checkpoints}
+    step = checkpoint.removeprefix("step_")
+    if step not in models:
+        raise InputError(
+            f"#{checkpoint}: the study measured no such checkpoint; measured: {', '.join(models) or 'none'}"
+        )
+    side = _read_study(study, models[step], selection)
+    return replace(side, name=f"{arm.label} at step {step}")
+
+
+def _study_of(run: Path) -> tuple[Study, Arm] | None:
+    """The study in one of the folders above that has this run as an arm."""
+    where = run.resolve()
+    for folder in list(where.parents)[:3]:
+        if (folder / "study.json").is_file():
+            study = read_study(folder)
+            arm = next((arm for arm in study.arms if arm.run is not None and arm.run.resolve() == where), None)
+            return (study, arm) if arm else None
+    return None
+
+
+def _what_it_is(path: Path) -> str:
+    if (path / "config.json").is_file():
+        return f"is a model; measure it first: offleash sample --model {path} ... --out STORE"
+    return "is neither a store nor a study nor a run"
+
+
+def _enough(side: Side, n: int) -> Side:
+    """Only problems with n decided samples; says how many that leaves out."""
+    kept = side.counts.at_least(n)
+    if len(kept) < len(side.counts):
+        console().print(
+            f"{side.name}: left out {len(side.counts) - len(kept)} problems with fewer than {n} decided samples"
+        )
+    return replace(side, counts=kept)
+
+
+def same_problems(a: Side, b: Side) -> tuple[Side, Side]:
+    """Both sides keyed alike: by id where they share one, else by prompt where both know theirs."""
+    if set(a.counts.ids) & set(b.counts.ids) or not (a.prompts and b.prompts):
+        return a, b
+    console().print("the sides share no problem id; matching problems by their prompts")
+    return _by_prompt(a), _by_prompt(b)
+
+
+def _by_prompt(side: Side) -> Side:
+    known = [i for i, name in enumerate(side.counts.ids) if name in side.prompts]
+    kept = side.counts.take(np.array(known, dtype=np.int64))
+    ids = tuple(rng.digest("prompt", side.prompts[name]).hex() for name in kept.ids)
+    return replace(side, counts=Counts(ids, kept.c, kept.n))
+
+
+def write(out: Path, document: str) -> Path:
+    """Write `out`/comparison.json, whole or not at all."""
+    path, unfinished = out / "comparison.json", out / "comparison.json.tmp"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(document + "\n", encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise InputError(f"--out: cannot write {str(path)!r}: {error.strerror}; choose another folder") from error
+    return path
+
+
+def text_of(comparison: Comparison, a: str, b: str) -> str:
+    """A table of pass@k and differences, the ledger of problems, and the verdict."""
+    from offleash.report.digits import interval, number
+
+    header = ("k", f"A: {a}", f"B: {b}", "B - A", "simultaneous 95% band")
+    rows = []
+    for k in comparison.ks:
+        left, right, (value, low, high) = comparison.pass_a[k], comparison.pass_b[k], comparison.difference.at(k)
+        rows.append(
+            (
+                str(k),
+                number(left.value, left.low, left.high),
+                number(right.value, right.low, right.high),
+                number(value, low, high, signed=True),
+                interval(low, high, signed=True),
+            )
+        )
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    table = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in (header, *rows)]
+    ledger = ", ".join(f"{count:g} {name.replace('_', ' ')}" for name, count in comparison.support.counts.items())
+    return "\n".join(
+        [*table, "", f"problems: {ledger}", f"verdict at k={comparison.k}: {comparison.verdict}", comparison.because]
+    )

@@ -1,0 +1,93 @@
+"""`offleash sample`: fill a store with n verified completions of each problem."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from offleash import nn, tasks
+from offleash.core import InputError
+from offleash.engines import SamplingSettings
+from offleash.engines.native import NativeEngine
+from offleash.jobs.display import console, progress
+from offleash.sampling.fill import fill
+from offleash.store import Store
+
+
+def run(
+    *,
+    model: str,
+    task: str,
+    level: int,
+    n: int,
+    out: Path,
+    problems: int = 100,
+    split: str = "test",
+    seed: int = 0,
+    engine: str = "native",
+    temperature: float = 1.0,
+    max_completion_length: int = 32,
+    label: str | None = None,
+    as_json: bool = False,
+) -> dict[str, Any]:
+    """Sample what is missing; returns what the store now holds of this model."""
+    if engine != "native":
+        raise InputError(f"--engine: {engine!r} is not available; use native")
+    with progress("sampling", n * problems) as report:
+        identity = fill_store(
+            model=model, task=task, level=level, n=n, out=out, problems=problems, split=split, seed=seed,
+            temperature=temperature, max_completion_length=max_completion_length, label=label or Path(model).name,
+            tell=lambda done, total: report(done),
+        )  # fmt: skip
+    counts = Store.open(out).counts(identity, task=task, level=level, split=split, seed=seed)
+    total = sum(row.n for row in counts)
+    accuracy = sum(row.c for row in counts) / total if total else None
+    result = {"store": str(out), "model": identity, "problems": len(counts), "samples": total, "accuracy": accuracy}
+    if as_json:
+        print(json.dumps(result))
+    else:
+        console().print(f"store: {out}  model {identity[:12]}  {len(counts)} problems, {total} verified samples")
+    return result
+
+
+def fill_store(
+    *,
+    model: str,
+    task: str,
+    level: int,
+    n: int,
+    out: Path,
+    problems: int,
+    label: str,
+    split: str = "test",
+    seed: int = 0,
+    temperature: float = 1.0,
+    max_completion_length: int = 32,
+    tell: Callable[[int, int], None] | None = None,
+) -> str:
+    """Complete a store to n samples a problem; returns the model's id."""
+    if n < 1 or problems < 1:
+        raise InputError("--n, --problems: both must be at least 1")
+    chosen_task = tasks.get(task)
+    chosen = list(itertools.islice(tasks.problems(chosen_task, level, split, seed), problems))
+    loaded, tokenizer = nn.load(model)
+    sampler = NativeEngine(loaded, tokenizer, SamplingSettings(temperature, max_completion_length))
+    store = Store.open(out) if (out / "store.json").is_file() else Store.create(out)
+    identity = nn.identity(loaded, tokenizer)
+    about = {"id": identity, "label": label, "path": str(model)}
+    fill(
+        store,
+        sampler,
+        chosen_task,
+        chosen,
+        model=about,
+        n=n,
+        settings=sampler.settings(),
+        seed=seed,
+        batch=2048,
+        progress=tell,
+    )
+    return identity

@@ -1,0 +1,88 @@
+"""`offleash train`: a recipe becomes a run folder."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from offleash.core import InputError
+from offleash.jobs.display import console, progress, step_text
+from offleash.jobs.recipe import dump, load_recipe
+from offleash.store import RunFolder
+from offleash.training import Hooks, TrainSettings, train
+
+
+def run(
+    recipe: Path, overrides: list[str], *, resume: bool = False, dry_run: bool = False, out: Path | None = None
+) -> Path | None:
+    """Train by a recipe; returns the run folder (None for a dry run, which prints what would be run)."""
+    settings = load_recipe(recipe, TrainSettings, overrides)
+    if dry_run:
+        print(dump(settings), end="")
+        for line in inert(settings):
+            console().print(f"inert: {line}")
+        return None
+    folder = out or Path("runs") / recipe.stem
+    run_folder = open_run(folder, settings, resume)
+    with progress("training", settings.steps) as report:
+        last = train(
+            settings,
+            run_folder,
+            resume=resume,
+            hooks=Hooks(on_step=lambda s, m, t: report(s, step_text(m, t)), probe=probe_of(settings)),
+        )
+    finish(run_folder, last)
+    console().print(f"run: {run_folder.path}\nmodel: {last}")
+    return run_folder.path
+
+
+def probe_of(settings: TrainSettings):  # type: ignore[no-untyped-def]  # the probe's type needs transformers
+    """The boundary probe the recipe asks for, or None."""
+    if not settings.probe.every:
+        return None
+    from offleash.jobs.probe import make_probe
+
+    return make_probe(settings)
+
+
+def open_run(folder: Path, settings: TrainSettings, resume: bool) -> RunFolder:
+    """A new run folder; with `resume`, an existing one whose recipe is the same.
+
+    Raises:
+        InputError: the folder holds something, or (resuming) the recipe has changed: shows the difference.
+    """
+    text = dump(settings)
+    if not resume or not (folder / "run.json").is_file():
+        return RunFolder.create(
+            folder, text, {"kind": "train", "objective": settings.objective.name, "model": settings.model}
+        )
+    run_folder = RunFolder.open(folder)
+    if run_folder.recipe_text() != text:
+        lines = difflib.unified_diff(
+            run_folder.recipe_text().splitlines(), text.splitlines(), "run", "recipe", lineterm="", n=0
+        )
+        changes = "; ".join(line for line in lines if line[0] in "+-" and not line.startswith(("+++", "---")))
+        raise InputError(
+            f"--resume: the recipe differs from the run in {folder}: {changes}; undo the change or use another --out"
+        )
+    return run_folder
+
+
+def finish(run_folder: RunFolder, last: Path) -> None:
+    """Write the run's summary: its last metrics and where the model lies."""
+    metrics = run_folder.metrics()
+    run_folder.write_json(
+        "summary.json", {"model": str(last.relative_to(run_folder.path)), "last": metrics[-1] if metrics else {}}
+    )
+
+
+def inert(settings: TrainSettings) -> list[str]:
+    """Parts of the recipe that change nothing as they stand."""
+    found = []
+    if settings.optimizer.minibatches == 1:
+        found.append("optimizer.minibatches is 1: every importance ratio is 1, so clipping and ratio caps never act")
+    if settings.objective.name == "sft" and settings.rollout.num_generations:
+        found.append("objective sft reads demonstrations only: rollout.num_generations only costs time; set it to 0")
+    if settings.external.per_group and settings.objective.name not in ("rl-plus", "luffy", "sft", "grpo+sft-loss"):
+        found.append(f"external.per_group: objective {settings.objective.name} has no rule for demonstrations")
+    return found

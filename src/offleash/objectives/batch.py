@@ -1,0 +1,142 @@
+"""What an objective reads: groups of rewards (GroupBatch), then tokens (TokenBatch)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from offleash.core.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupBatch:
+    """P prompts with G completions each, before they are tokens of a loss.
+
+    Attributes:
+        rewards_PG: the verifier's reward of each completion.
+        external_PG: True where the completion is a demonstration, not a rollout; None if there is none.
+        valid_PG: False where the verifier could not decide. Such a completion belongs to no baseline and has advantage
+            0. None if all are decided.
+    """
+
+    rewards_PG: Float[Tensor, "P G"]
+    external_PG: Bool[Tensor, "P G"] | None = None
+    valid_PG: Bool[Tensor, "P G"] | None = None
+
+    def check(self) -> None:
+        """Raise InputError for wrong shapes and for rewards that are not finite (where they are valid)."""
+        if self.rewards_PG.ndim != 2 or not self.rewards_PG.is_floating_point():
+            raise InputError(
+                f"rewards_PG: is {self.rewards_PG.dtype} of shape {tuple(self.rewards_PG.shape)}; "
+                "give a float tensor of shape (prompts, group)"
+            )
+        for name in ("external_PG", "valid_PG"):
+            _check_mask(name, getattr(self, name), tuple(self.rewards_PG.shape))
+        bad = ~self.rewards_PG.isfinite() & self.decided_PG
+        if bad.any():
+            p, g = bad.nonzero()[0].tolist()
+            raise InputError(
+                f"rewards_PG: row {p}, sample {g} is {self.rewards_PG[p, g].item()}; "
+                "a completion without a verdict must be False in valid_PG"
+            )
+
+    @property
+    def decided_PG(self) -> Bool[Tensor, "P G"]:
+        """True where there is a verdict."""
+        if self.valid_PG is not None:
+            return self.valid_PG
+        return torch.ones_like(self.rewards_PG, dtype=torch.bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenBatch:
+    """N completions, right-padded to T tokens; prompts are not in it. What stands at masked positions is never read.
+
+    Attributes:
+        logprobs: log-prob of each token under the policy being trained, in nats; carries the gradient.
+        mask: True at tokens the model chose and that count in the loss.
+        advantages: one number a completion (N), or one a token (N x T).
+        vocab_size: V, for rows that need the uniform policy 1/V.
+        old_logprobs: log-probs when the completions were sampled (for demonstrations: under the same old policy).
+        ref_logprobs: log-probs under the frozen reference, for a KL penalty.
+        entropy: entropy of the distribution each token came from; must carry the gradient for an entropy bonus.
+        external: True for demonstration rows.
+        correct: True for completions the verifier accepted, for terms that imitate them.
+        group_ids: which prompt each row belongs to.
+        selected: tokens chosen over the whole step batch by `Objective.prepare`.
+    """
+
+    logprobs: Float[Tensor, "N T"]
+    mask: Bool[Tensor, "N T"]
+    advantages: Float[Tensor, " N"] | Float[Tensor, "N T"]
+    vocab_size: int
+    old_logprobs: Float[Tensor, "N T"] | None = None
+    ref_logprobs: Float[Tensor, "N T"] | None = None
+    entropy: Float[Tensor, "N T"] | None = None
+    external: Bool[Tensor, " N"] | None = None
+    correct: Bool[Tensor, " N"] | None = None
+    group_ids: Int[Tensor, " N"] | None = None
+    selected: Bool[Tensor, "N T"] | None = None
+
+    @property
+    def advantages_NT(self) -> Float[Tensor, "N _"]:
+        """Advantages with a token axis: of length T if they were given a token, else of length 1 to broadcast."""
+        return self.advantages if self.advantages.ndim == 2 else self.advantages[:, None]
+
+    @property
+    def log_ratio_NT(self) -> Float[Tensor, "N T"]:
+        """log(pi / pi_old) with its gradient; 0 at masked positions, so that no exp of padding can overflow."""
+        old = self.require("old_logprobs")
+        return torch.where(self.mask, self.logprobs - old, 0.0)
+
+    def require(self, name: str) -> Tensor:
+        """The field `name`, or InputError if this batch does not carry it."""
+        value = getattr(self, name)
+        if value is None:
+            raise InputError(f"{name}: this objective needs it and the batch has none")
+        assert isinstance(value, Tensor)
+        return value
+
+    def rows(self, index: slice | Int[Tensor, " M"] | Bool[Tensor, " N"]) -> TokenBatch:
+        """The batch of some of the rows: a micro-batch."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "vocab_size"}
+        return replace(self, **{name: value[index] for name, value in tensors.items() if value is not None})
+
+    def check(self) -> None:
+        """Raise InputError for wrong shapes or types, and for a number at an unmasked position that is not finite."""
+        n_t = tuple(self.logprobs.shape)
+        if len(n_t) != 2 or not self.logprobs.is_floating_point():
+            raise InputError(f"logprobs: is {self.logprobs.dtype} of shape {n_t}; give floats of shape (N, T)")
+        _check_mask("mask", self.mask, n_t)
+        _check_mask("external", self.external, n_t[:1])
+        _check_mask("correct", self.correct, n_t[:1])
+        _check_mask("selected", self.selected, n_t)
+        if tuple(self.advantages.shape) not in (n_t[:1], n_t):
+            raise InputError(f"advantages: shape is {tuple(self.advantages.shape)}; give {n_t[:1]} or {n_t}")
+        if self.vocab_size < 1:
+            raise InputError(f"vocab_size: is {self.vocab_size}; give the number of tokens of the vocabulary")
+        for name in ("logprobs", "old_logprobs", "ref_logprobs", "entropy", "advantages"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if name != "advantages" and tuple(value.shape) != n_t:
+                raise InputError(f"{name}: shape is {tuple(value.shape)}, that of logprobs {n_t}; make them equal")
+            # One sum is the cheap test: it is finite if every number is. Only where it is not do we look for the place.
+            if not value.detach().sum().isfinite():
+                self._check_finite(name)
+
+    def _check_finite(self, name: str) -> None:
+        value_NT = self.advantages_NT if name == "advantages" else self.require(name)
+        bad = (~value_NT.detach().isfinite()).expand_as(self.mask) & self.mask
+        if bad.any():
+            n, t = bad.nonzero()[0].tolist()
+            number = value_NT.expand_as(self.mask)[n, t].item()
+            raise InputError(f"{name}: row {n}, token {t} is {number}; mask that row out or mend what produced it")
+
+
+def _check_mask(name: str, mask: Tensor | None, shape: tuple[int, ...]) -> None:
+    if mask is not None and (mask.dtype != torch.bool or tuple(mask.shape) != shape):
+        raise InputError(f"{name}: is {mask.dtype} of shape {tuple(mask.shape)}; give a bool tensor of shape {shape}")

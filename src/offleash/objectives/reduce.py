@@ -1,0 +1,192 @@
+"""From per-token losses to one number. The denominator is an argument, counted once over the whole step batch.
+
+So the loss of a batch is the sum of the losses of its micro-batches, whatever the split: a mean taken inside a
+micro-batch would weigh a token by the company it was packed with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from offleash.core.errors import InputError, unknown_name
+
+MODES = ("token-mean", "sequence-mean", "sequence-sum", "constant-length", "constant-sum")
+ROWS = ("all", "policy", "external", "negative", "positive", "correct")
+TOLD_BY = {
+    "policy": "external",
+    "external": "external",
+    "negative": "advantages",
+    "positive": "advantages",
+    "correct": "correct",
+}
+
+
+def token_mean(loss_NT: Float[Tensor, "N T"], mask_NT: Bool[Tensor, "N T"], tokens: float) -> Float[Tensor, ""]:
+    """Sum over tokens / `tokens` of the step batch: every token weighs the same (DAPO)."""
+    return _masked(loss_NT, mask_NT).sum() / _or_one(tokens)
+
+
+def sequence_mean(loss_NT: Float[Tensor, "N T"], mask_NT: Bool[Tensor, "N T"], sequences: float) -> Float[Tensor, ""]:
+    """Mean over a completion's tokens, then sum / `sequences`: every completion weighs the same (GRPO)."""
+    length_N = mask_NT.sum(1).clamp(min=1)
+    return (_masked(loss_NT, mask_NT).sum(1) / length_N).sum() / _or_one(sequences)
+
+
+def constant_length(
+    loss_NT: Float[Tensor, "N T"], mask_NT: Bool[Tensor, "N T"], sequences: float, length: float
+) -> Float[Tensor, ""]:
+    """Sum over tokens / (`sequences` x `length`): the weight of a token is the same in any length (Dr.GRPO).
+
+    `length` is the generation limit of the run, never the padded width of the batch.
+    """
+    return _masked(loss_NT, mask_NT).sum() / (_or_one(sequences) * length)
+
+
+@dataclass(frozen=True)
+class Denominator:
+    """Counts over the whole step batch, per kind of rows. Counts of parts add up: micro-batches, processes.
+
+    Attributes:
+        tokens: unmasked tokens of each kind of rows (ROWS).
+        sequences: completions with at least one such token.
+        length: generation limit in tokens, for constant reductions; None if not given.
+    """
+
+    tokens: Mapping[str, float]
+    sequences: Mapping[str, float]
+    length: int | None = None
+
+    def __add__(self, other: Denominator) -> Denominator:
+        if self.length != other.length:
+            raise InputError(
+                f"max_completion_length: {self.length} in one part, {other.length} in another; make them equal"
+            )
+        return Denominator(
+            {k: self.tokens[k] + other.tokens[k] for k in self.tokens.keys() & other.tokens.keys()},
+            {k: self.sequences[k] + other.sequences[k] for k in self.sequences.keys() & other.sequences.keys()},
+            self.length,
+        )
+
+
+@dataclass(frozen=True)
+class RowFlags:
+    """What tells the kinds of rows apart; None where it is not known.
+
+    Attributes:
+        advantages: their sign tells negative and positive rows (or tokens).
+        external: True for demonstrations.
+        correct: True for completions that the verifier accepted.
+    """
+
+    advantages: Float[Tensor, " N"] | Float[Tensor, "N T"] | None = None
+    external: Bool[Tensor, " N"] | None = None
+    correct: Bool[Tensor, " N"] | None = None
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How a term is summed, and over which rows.
+
+    Attributes:
+        mode: one of MODES. `sequence-sum` is the sum over a completion's tokens, averaged over completions (the
+            gradient of an expectation); `constant-sum` divides by `length` alone, not by the number of completions.
+        rows: one of ROWS; only these rows are summed and counted.
+        length: overrides the denominator's length in the constant modes.
+    """
+
+    mode: str
+    rows: str = "all"
+    length: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise unknown_name("reduction", self.mode, MODES)
+        if self.rows not in ROWS:
+            raise unknown_name("kind of rows", self.rows, ROWS)
+        if self.length is not None and not self.length > 0:
+            raise InputError(f"constant_length: is {self.length}; give the generation limit in tokens")
+
+    def __call__(
+        self,
+        loss_NT: Float[Tensor, "N T"],
+        mask_NT: Bool[Tensor, "N T"],
+        denominator: Denominator,
+        flags: RowFlags,
+    ) -> Float[Tensor, ""]:
+        """This batch's share of the step's loss."""
+        mask_NT = restrict(mask_NT, self.rows, flags)
+        if self.mode == "token-mean":
+            return token_mean(loss_NT, mask_NT, self._count(denominator.tokens))
+        if self.mode == "sequence-mean":
+            return sequence_mean(loss_NT, mask_NT, self._count(denominator.sequences))
+        sequences = 1.0 if self.mode == "constant-sum" else self._count(denominator.sequences)
+        return constant_length(loss_NT, mask_NT, sequences, self.limit(denominator.length))
+
+    def check(self, denominator: Denominator) -> None:
+        """Raise InputError if the denominator lacks what this reduction needs."""
+        self._count(denominator.tokens)
+        if self.mode.startswith("constant"):
+            self.limit(denominator.length)
+
+    def limit(self, length: int | None) -> float:
+        """The constant that divides a completion's sum of losses; 1 for `sequence-sum`."""
+        if self.mode == "sequence-sum":
+            return 1.0
+        chosen = self.length if self.length is not None else length
+        if chosen is None:
+            raise InputError(
+                f"constant_length: reduction {self.mode!r} needs the generation limit; "
+                "give max_completion_length to denominator() or constant_length to get()"
+            )
+        return float(chosen)
+
+    def _count(self, counts: Mapping[str, float]) -> float:
+        if self.rows not in counts:
+            needed = TOLD_BY[self.rows]
+            raise InputError(f"{needed}: the denominator over {self.rows} rows needs it; give it to denominator()")
+        return counts[self.rows]
+
+
+def restrict(mask_NT: Bool[Tensor, "N T"], rows: str, flags: RowFlags) -> Bool[Tensor, "N T"]:
+    """The mask of the tokens that belong to the given kind of rows.
+
+    Raises:
+        InputError: the tensor that tells them is missing.
+    """
+    if rows == "all":
+        return mask_NT
+    flag = getattr(flags, TOLD_BY[rows])
+    if flag is None:
+        raise InputError(f"{TOLD_BY[rows]}: needed to tell the {rows} rows; the batch has none")
+    flag_NT: Tensor = flag if flag.ndim == 2 else flag[:, None]
+    if rows in ("negative", "positive"):
+        return mask_NT & (flag_NT < 0 if rows == "negative" else flag_NT > 0)
+    return mask_NT & (~flag_NT if rows == "policy" else flag_NT)
+
+
+def count(mask_NT: Bool[Tensor, "N T"], flags: RowFlags, length: int | None = None) -> Denominator:
+    """Count tokens and completions of every kind of rows that the flags can tell apart."""
+    tokens: dict[str, float] = {}
+    sequences: dict[str, float] = {}
+    for rows in ROWS:
+        if rows != "all" and getattr(flags, TOLD_BY[rows]) is None:
+            continue
+        kept = restrict(mask_NT, rows, flags)
+        tokens[rows] = float(kept.sum().item())
+        sequences[rows] = float(kept.any(1).sum().item())
+    return Denominator(tokens, sequences, length)
+
+
+def _masked(loss_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    # where, not a product: 0 x inf at a masked position would be NaN.
+    return torch.where(mask_NT, loss_NT, 0.0)
+
+
+def _or_one(number: float) -> float:
+    # Nothing was counted, so the sum is 0: the loss is 0 and not 0 / 0.
+    return number if number > 0 else 1.0

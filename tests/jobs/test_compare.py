@@ -1,0 +1,223 @@
+"""`offleash compare`: finding both sides, joining them, and what is printed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from offleash.cli import main as cli
+from offleash.core import Problem
+from offleash.jobs.compare import Selection, read_side, same_problems
+from offleash.store import (
+    Arm,
+    Checkpoint,
+    RunFolder,
+    SampleRow,
+    Store,
+    Stratum,
+    Study,
+    VerdictRow,
+    write_study,
+)
+
+N = 8
+BASE = (1, 4, 0, 8, 2, 0)
+TUNED = (8, 8, 0, 8, 0, 8)
+
+
+def problems(level: int, version: str = "1") -> list[Problem]:
+    return [Problem("toy", version, f"level {level} problem {i}", str(i), level=level) for i in range(len(BASE))]
+
+
+def fill(store: Store, model: str, label: str, level: int, correct: tuple[int | None, ...], version: str = "1") -> None:
+    """N samples of each problem, the first `correct` of them right."""
+    chosen = problems(level, version)
+    with store.writer() as writer:
+        writer.add_model({"id": model, "label": label})
+        sampler = writer.add_sampler({"temperature": 1.0})
+        known = {stored.problem.id for stored in store.problems()}
+        fresh = [p for p in chosen if p.id not in known]
+        writer.add_problems(fresh, guess=[0.1] * len(fresh))
+        keys = [(model, p.id, i, 0, sampler) for p in chosen for i in range(N)]
+        right = [i < c for c in correct for i in range(N)]
+        writer.add_samples([SampleRow(*key, "text", (1,), (-0.5,), (0.7,), "stop") for key in keys])
+        writer.add_verdicts(
+            [VerdictRow(*key, "v1", ok, float(ok), "", "", "") for key, ok in zip(keys, right, strict=True)]
+        )
+
+
+@pytest.fixture
+def store(tmp_path) -> Path:
+    """Two models on two levels."""
+    made = Store.create(tmp_path / "store")
+    for level in (1, 2):
+        fill(made, "aaaaaaaa", "base", level, BASE)
+        fill(made, "bbbbbbbb", "GRPO", level, TUNED)
+    return made.path
+
+
+@pytest.fixture
+def study(store) -> Path:
+    """A study over that store, its run two folders down."""
+    run = RunFolder.create(store.parent / "runs" / "grpo", "steps: 1\n", {"kind": "train"}).path
+    write_study(
+        Study(
+            folder=store.parent,
+            title="toy",
+            store=store,
+            baseline="base",
+            ks=(1, 4),
+            strata=(Stratum("first", "toy", 1, "test"), Stratum("second", "toy", 2, "test")),
+            arms=(Arm("base", "aaaaaaaa"), Arm("tuned", "bbbbbbbb", run, (Checkpoint(20, "aaaaaaaa"),))),
+        )
+    )
+    return store.parent
+
+
+@pytest.fixture
+def offleash(capsys):
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = cli.run(["compare", *map(str, arguments)])
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+def lines(path: Path, correct: tuple[int, ...], n: int = N) -> Path:
+    path.write_text("".join(json.dumps({"id": f"p{i}", "c": c, "n": n}) + "\n" for i, c in enumerate(correct)))
+    return path
+
+
+def textbook(c: int, n: int, k: int) -> float:
+    return 1 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def test_a_store_gives_the_textbook_pass_at_k(offleash, store):
+    code, out, err = offleash(f"{store}#base", f"{store}#GRPO", "--level", 1, "--json")
+    document = json.loads(out)
+    assert (code, err) == (0, "")
+    for side, correct in (("a", BASE), ("b", TUNED)):
+        for k in (1, 2, 4, 8):
+            expected = sum(textbook(c, N, k) for c in correct) / len(correct)
+            assert document["pass_at_k"][side][str(k)]["value"] == pytest.approx(expected, abs=1e-12)
+    assert {row["id"]: (row["a"]["c"], row["b"]["c"], row["a"]["n"]) for row in document["problems"]} == {
+        p.id: (a, b, N) for p, a, b in zip(problems(1), BASE, TUNED, strict=True)
+    }
+    assert set(document) == {"pass_at_k", "difference", "crossing", "support", "problems", "verdict", "because"}
+
+
+def test_the_same_counts_give_the_same_document_from_a_file(offleash, store, tmp_path):
+    from_store = json.loads(offleash(f"{store}#base", f"{store}#GRPO", "--level", 2, "--json")[1])
+    a, b = lines(tmp_path / "a.jsonl", BASE), lines(tmp_path / "b.jsonl", TUNED)
+    from_file = json.loads(offleash(a, b, "--json")[1])
+    # The order of the ids is that of their hashes, which the bootstrap sees; the estimates do not.
+    for side in ("a", "b"):
+        for k in ("1", "2", "4", "8"):
+            assert from_file["pass_at_k"][side][k]["value"] == pytest.approx(from_store["pass_at_k"][side][k]["value"])
+    assert from_file["support"]["expanded"] == from_store["support"]["expanded"]
+
+
+def test_text_for_people(offleash, tmp_path):
+    code, out, err = offleash(
+        lines(tmp_path / "a.jsonl", BASE), lines(tmp_path / "b.jsonl", TUNED), "--out", tmp_path / "c"
+    )
+    assert (code, err) == (0, "")
+    head, *rows = out.splitlines()
+    assert head.split() == ["k", "A:", "a.jsonl", "B:", "b.jsonl", "B", "-", "A", "simultaneous", "95%", "band"]
+    assert [row.split()[0] for row in rows[:4]] == ["1", "2", "4", "8"]
+    assert "problems: 3 preserved, 1 expanded, 1 shrunk, 1 out of support" in out
+    assert "verdict at k=4: " in out
+    document = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    assert document["because"] in out
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["comparison.json"]
+
+
+def test_a_model_by_label_id_and_beginning(store):
+    sides = [read_side(f"{store}#{name}", Selection(level=1)) for name in ("GRPO", "bbbbbbbb", "bbbbbb")]
+    assert {side.name for side in sides} == {"GRPO"}
+    assert {tuple(side.counts.c) for side in sides} == {tuple(side.counts.c) for side in sides[:1]}
+    assert sum(sides[0].counts.c) == sum(TUNED)
+
+
+def test_a_study_means_its_first_set_of_problems(study):
+    side = read_side(f"{study}#tuned", Selection())
+    assert side.name == "tuned"
+    assert set(side.counts.ids) == {p.id for p in problems(1)}
+    assert set(read_side(f"{study}#tuned", Selection(level=2)).counts.ids) == {p.id for p in problems(2)}
+    assert len(read_side(f"{study}#tuned", Selection(task="toy")).counts) == 2 * len(BASE)
+
+
+def test_a_run_is_found_in_its_study(study):
+    final = read_side(str(study / "runs" / "grpo"), Selection())
+    assert (final.name, sum(final.counts.c)) == ("tuned", sum(TUNED))
+    earlier = read_side(f"{study / 'runs' / 'grpo'}#step_20", Selection())
+    assert (earlier.name, sum(earlier.counts.c)) == ("tuned at step 20", sum(BASE))
+
+
+def test_problems_of_other_versions_are_matched_by_their_prompts(offleash, store, tmp_path):
+    other = Store.create(tmp_path / "other")
+    fill(other, "cccccccc", "later", 1, TUNED, version="2")
+    code, out, err = offleash(f"{store}#base", f"{other.path}#later", "--level", 1, "--json")
+    assert code == 0
+    assert err == "the sides share no problem id; matching problems by their prompts\n"
+    assert sorted((row["a"]["c"], row["b"]["c"]) for row in json.loads(out)["problems"]) == sorted(
+        zip(BASE, TUNED, strict=True)
+    )
+
+
+def test_matching_ids_are_not_touched(store):
+    a, b = (read_side(f"{store}#{label}", Selection(level=1)) for label in ("base", "GRPO"))
+    assert same_problems(a, b) == (a, b)
+
+
+def test_problems_with_too_few_samples_are_left_out_and_said(offleash, tmp_path):
+    a = tmp_path / "a.jsonl"
+    a.write_text('{"id": "p0", "c": 1, "n": 4}\n{"id": "p1", "c": 1, "n": 8}\n{"id": "p2", "c": 0, "n": 0}\n')
+    b = lines(tmp_path / "b.jsonl", (8, 8, 8))
+    code, out, err = offleash(a, b, "--json", "--n", 8)
+    assert code == 0
+    assert [row["id"] for row in json.loads(out)["problems"]] == ["p1"]
+    assert err == "a.jsonl: left out 2 problems with fewer than 8 decided samples\n"
+
+
+@pytest.mark.parametrize(
+    ("side", "message"),
+    [
+        ("{root}/nothing", "no file or folder"),
+        ("{root}/nothing#base", "no file or folder"),
+        ("{store}", "the store holds 2 models; choose one, as {store}#LABEL (GRPO, base)"),
+        ("{store}#GRPQ", "unknown model 'GRPQ'; did you mean 'GRPO'?"),
+        ("{store}#base --level 7", "model 'base' has no verified samples with level 7"),
+        ("{store}#base --task toi", "model 'base' has no verified samples with task toi"),
+        ("{root}", "the study has 2 arms; choose one, as {root}#LABEL (base, tuned)"),
+        ("{root}#tund", "unknown model 'tund'"),
+        ("{root}/runs/grpo#30", "#30: the study measured no such checkpoint; measured: 20"),
+        ("{root}/runs/loose", "has not been measured; `offleash sample"),
+        ("{root}/model", "is a model; measure it first: offleash sample --model {root}/model"),
+        ("{root}/runs", "is neither a store nor a study nor a run"),
+        ("{root}/a.jsonl#base", "#base: a file of counts holds one model"),
+        ("{root}/bad.jsonl", "bad.jsonl:1: not JSON"),
+        ("{root}/a.jsonl --k 9", "9"),
+        ("{root}/a.jsonl --k 0", "0"),
+        ("{root}/a.jsonl --n 0", "--n: 0 is below 1"),
+        ("{root}/a.jsonl --n 9", "no problem has 9 samples (the most is 8)"),
+        ("{root}/elsewhere.jsonl", "the two sides share no problem"),
+        ("{root}/a.jsonl --out {root}/a.jsonl", "--out: cannot write"),
+    ],
+)
+def test_bad_input_is_one_line_and_2(offleash, study, store, side, message):
+    lines(study / "a.jsonl", BASE)
+    (study / "bad.jsonl").write_text("{\n")
+    (study / "elsewhere.jsonl").write_text('{"id": "q", "c": 1, "n": 8}\n')
+    (study / "model").mkdir()
+    (study / "model" / "config.json").write_text("{}")
+    RunFolder.create(study / "runs" / "loose", "steps: 1\n", {})
+    arguments = side.format(root=study, store=store).split()
+    code, out, err = offleash(*arguments[:1], study / "a.jsonl", *arguments[1:])
+    assert (code, out) == (2, "")
+    assert message.format(root=study, store=store) in err
+    assert err.count("\n") == 1
