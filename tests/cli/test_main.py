@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -111,6 +112,25 @@ def test_errors_become_one_line_and_their_code(offleash, monkeypatch, error, cod
 
     monkeypatch.setattr("offleash.jobs.doctor.examine", fail)
     assert offleash("doctor") == (code, "", message)
+
+
+def test_control_c_is_one_line_and_130(offleash, monkeypatch):
+    monkeypatch.setattr("offleash.jobs.doctor.examine", lambda: signal.raise_signal(signal.SIGINT))
+    assert offleash("doctor") == (130, "", "offleash: interrupted; what was finished is on disk\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench", "rollout"], "unknown benchmark 'rollout'; did you mean 'rollouts'?"),
+        (["bench", "rollouts", "--peer", "trl"], "unknown peer 'trl'"),
+    ],
+)
+def test_an_unknown_benchmark(offleash, arguments, message):
+    code, out, err = offleash(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert one_line(err)
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

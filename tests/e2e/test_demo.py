@@ -60,12 +60,12 @@ def test_the_demo_and_its_numbers(plan: demo.Plan, tmp_path: Path, capsys: pytes
     assert "GRPO" in printed and "RL-PLUS" in printed and str(page) in printed
     study = json.loads((out / "study.json").read_text())
     summary = json.loads((out / "summary.json").read_text())
-    assert [row["arm"] for row in summary["table"]] == ["base", "GRPO", "RL-PLUS"]
-    for arm, row in zip(study["arms"], summary["table"], strict=True):
-        for k in plan.ks:
-            assert row["pass_at_k"][str(k)]["value"] == pytest.approx(
-                textbook(out / "store", arm["model"], 3, k), abs=1e-9
-            )
+    assert list(summary["strata"][0]["arms"]) == ["base", "GRPO", "RL-PLUS"]
+    for arm in study["arms"]:
+        for stratum, level in zip(summary["strata"], (3, 4), strict=True):
+            for k in plan.ks:
+                shown = stratum["arms"][arm["label"]]["pass_at_k"][str(k)]["value"]
+                assert shown == pytest.approx(textbook(out / "store", arm["model"], level, k), abs=1e-9)
     for row in Store.open(out / "store").counts(study["arms"][0]["model"], level=3):
         assert row.n == 8
     # Started again, it finds everything done and writes the same page.

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from offleash.nn import TinyModel
 from offleash.store import RunFolder
-from offleash.training import PretrainSettings, Stage, TrainSettings, pretrain, train
+from offleash.training import TrainSettings, train
 from offleash.training.settings import OptimizerSettings, RolloutSettings, TaskSettings
 
 TWIN = Path(__file__).parents[2] / "recipes" / "rl_in_one_file.py"
@@ -22,16 +21,11 @@ def test_it_stays_short() -> None:
 
 @pytest.mark.parametrize("minibatches", [1, 2])
 def test_first_update_equals_the_librarys(minibatches: int, tmp_path: Path) -> None:
-    shape = TinyModel(num_hidden_layers=1, hidden_size=32, intermediate_size=64, num_attention_heads=2)
-    base = str(tmp_path / "base")
-    pretrain(
-        PretrainSettings((Stage(120, {2: 1.0}),), model=shape, batch_size=64, warmup_steps=20), Path(base)
-    )
     run = RunFolder.create(tmp_path / "run", "x: 1\n", {})
     settings = TrainSettings(
-        steps=1, model=base, task=TaskSettings(levels=(2,)),
+        steps=1, task=TaskSettings(levels=(4,)),
         rollout=RolloutSettings(num_prompts=8, num_generations=8, max_completion_length=20),
-        optimizer=OptimizerSettings(learning_rate=1e-3, minibatches=minibatches),
+        optimizer=OptimizerSettings(learning_rate=1e-4, minibatches=minibatches),
     )  # fmt: skip
     library = load_file(train(settings, run) / "model.safetensors")
     assert run.metrics()[0]["grad_norm"] > 0.01
@@ -41,8 +35,8 @@ def test_first_update_equals_the_librarys(minibatches: int, tmp_path: Path) -> N
     twin = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(twin)
     arguments = [
-        "--model", base, "--steps", "1", "--level", "2", "--num_prompts", "8", "--num_generations", "8",
-        "--minibatches", str(minibatches), "--learning_rate", "1e-3", "--max_completion_length", "20",
+        "--steps", "1", "--level", "4", "--num_prompts", "8", "--num_generations", "8",
+        "--minibatches", str(minibatches), "--learning_rate", "1e-4", "--max_completion_length", "20",
     ]  # fmt: skip
     flat = dict(twin.main(twin.parser.parse_args(arguments)).named_parameters())
     start = load_file(tmp_path / "run" / "checkpoints" / "step_0" / "model.safetensors")
@@ -50,5 +44,5 @@ def test_first_update_equals_the_librarys(minibatches: int, tmp_path: Path) -> N
         moved = (value - start[name]).abs().max()
         # AdamW's first step moves every weight by the learning rate whatever the gradient's size, so weights whose gradient is
         # rounding noise may differ in sign; all others agree far below that step.
-        differs = (value - flat[name].detach()).abs() > 1e-5
+        differs = (value - flat[name].detach()).abs() > 1e-6
         assert moved > 0 and differs.double().mean() < 0.002, name

@@ -165,3 +165,15 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(InputError, match="'gpt2'; use --engine hf"):
         NativeEngine(model, TOKENIZER, SamplingSettings())
     assert engine.generate([]) == []
+
+
+def test_a_finished_row_that_waits_long_for_its_neighbours_writes_nowhere_else() -> None:
+    """Rows are refilled while a few finished ones linger: those must not grow past the cache."""
+    model = tiny("llama")
+    with torch.no_grad():
+        model.lm_head.weight[TOKENIZER.eos_token_id] += 0.5  # ends early, at scattered times
+    asked = requests(40, ["1=1:", *PROMPTS])
+    settings = SamplingSettings(1.5, 40)
+    wide = NativeEngine(model, TOKENIZER, settings, rows=8).generate(asked)
+    alone = NativeEngine(model, TOKENIZER, settings, rows=len(asked)).generate(asked)
+    assert [c.token_ids for c in wide] == [c.token_ids for c in alone]

@@ -57,6 +57,9 @@ def ppo(rho: float, adv: float, low: float | None, high: float | None) -> Point:
 
 
 def with_epsilons(token: Token, s: Settings) -> Point:
+    dual = s.get("dual_clip")
+    if dual is not None and token["adv"] < 0 and token["rho"] > dual:
+        return dual * token["adv"], 0.0
     return ppo(token["rho"], token["adv"], s["epsilon_low"], s["epsilon_high"])
 
 
@@ -216,8 +219,9 @@ VARIANTS: list[tuple[str, Settings]] = [
     ("gspo-n", {"rows": "negative"}),
     ("gspo", {"epsilon_low": 0.1, "epsilon_high": 0.1}),
     ("gspo-token", {"epsilon_low": 0.1, "epsilon_high": 0.1}),
+    ("grpo", {"dual_clip": 1.3}),
     ("cispo", {"epsilon_low": 0.1, "epsilon_high": 0.1}),
-    ("gppo", {"boundary_low": 0.25, "boundary_high": 0.5}),
+    ("gppo", {"boundary_low": 0.3, "boundary_high": 0.7, "dual_clip": 2.0}),
     ("rl-plus", {"external_in_baseline": False, "epsilon_low": 0.2, "epsilon_high": 0.2}),
     ("rl-plus", {"gamma": 2.0}),
     ("luffy", {"shaping": 0.3, "epsilon_low": 0.2, "epsilon_high": 0.2}),

@@ -27,7 +27,7 @@ def test_advantage_of_one_success_in_eight() -> None:
 
 
 def test_advantage_of_a_lone_better_answer_does_not_depend_on_the_gap() -> None:
-    """arXiv 2510.04028's toy: among G - 1 answers worth 0.8, one worth 1 has A = sqrt(G - 1) (population), as for any gap."""
+    """arXiv 2510.04028: among G - 1 answers worth 0.8, one worth 1 has A = sqrt(G - 1) (population), at any gap."""
     for gap in (0.2, 1e-3):
         adv = get("grpo", std="population", std_epsilon=0.0).advantages(rewards(*[0.8] * 9, 0.8 + gap))
         assert adv[0, -1].item() == pytest.approx(3.0, abs=1e-9)

@@ -80,7 +80,7 @@ def test_rl_plus_with_the_old_policy_for_the_uniform_and_gamma_0_is_the_plain_ra
 
 
 def test_the_exploration_weight_contributes_nothing_to_the_gradient() -> None:
-    """d / d log pi of the external loss is -A r (1 - pi)^gamma: with the weight attached it would have a second term."""
+    """d / d log pi of the external loss is -A r (1 - pi)^gamma; an attached weight would add a second term."""
     e = example(PRESETS["rl-plus"], reduction="constant-sum", constant_length=1.0)
     _, grad, _, _ = gradient(e.objective, e.batch, e.denominator)
     assert e.batch.external is not None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
 
 from offleash.core import Problem, rng
 from offleash.store import RunFolder, SampleRow, Store, VerdictRow
@@ -183,12 +186,26 @@ def make_run(folder: Path, arm: ArmSpec, steps: int = 120) -> RunFolder:
     return run
 
 
-def main() -> None:
-    """Make the full-size study of this file in the folder named on the command line."""
-    import sys
+def rows_of_one_problem(samples: int = 12) -> tuple[list[SampleRow], list[VerdictRow]]:
+    """Samples and verdicts of one problem, as a run keeps them."""
+    (problem, _), generator = stratum_problems(2, 1)[0], rng.stream("one problem")
+    pairs = [_one(generator, problem, "run, step 2", "sampler", i, i % 4 == 0, 0.5) for i in range(samples)]
+    return [s for s, _ in pairs], [v for _, v in pairs]
 
-    make_study(Path(sys.argv[1]), problems=100, samples=256, ks=(1, 8, 64, 256))
+
+@pytest.fixture(scope="session")
+def studio() -> ModuleType:
+    """This module: what makes studies and runs."""
+    return sys.modules[__name__]
 
 
-if __name__ == "__main__":
-    main()
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study, made once; tests do not change it."""
+    return make_study(tmp_path_factory.mktemp("study") / "demo", arms=ARMS[:4])
+
+
+@pytest.fixture
+def hostile() -> str:
+    """A text that would act if anything let it."""
+    return HOSTILE

@@ -10,7 +10,7 @@ from offleash import tasks
 from offleash.core import InputError, rng
 from offleash.tasks.countdown import LEVELS, split_of
 from offleash.tasks.countdown_exact import Counter
-from offleash.tasks.expressions import INVALID, OPERATORS, Tree, draw, render, shapes
+from offleash.tasks.expressions import INVALID, OPERATORS, Tree, draw, draw_flat, render, shapes
 
 COUNTDOWN = tasks.get("countdown")
 
@@ -63,6 +63,21 @@ def test_random_expressions_are_uniform_over_trees() -> None:
     assert chi2 < len(counts) - 1 + 5 * np.sqrt(2 * len(counts))
 
 
+def test_expressions_without_brackets_are_uniform_over_orders_and_operators() -> None:
+    numbers = np.tile(np.array([2, 3, 7]), (40_000, 1))
+    drawn = draw_flat(numbers, rng.stream("test flat"))
+    texts = [render(drawn.tree(i)) for i in range(len(numbers))]
+    expected = sorted(
+        f"{a}{p}{b}{q}{c}" for a, b, c in itertools.permutations((2, 3, 7)) for p in OPERATORS for q in OPERATORS
+    )
+    assert sorted(set(texts)) == expected
+    counts = np.array([texts.count(t) for t in expected])
+    assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < len(counts) - 1 + 5 * np.sqrt(2 * len(counts))
+    for i in range(500):
+        wanted = value(drawn.tree(i))
+        assert drawn.value_N[i] == (INVALID if wanted is None else wanted)
+
+
 def test_drawn_values_are_the_trees_values() -> None:
     generator = rng.stream("test values")
     drawn = draw(generator.integers(1, 26, size=(3000, 5)), generator)
@@ -76,7 +91,7 @@ def test_text_and_tree_correspond_one_to_one() -> None:
     assert len({render(t) for t in trees}) == len(trees) == len(shapes(4)) * 24 * 64
 
 
-@pytest.mark.parametrize("level", sorted(LEVELS))
+@pytest.mark.parametrize("level", [2, 3, 4, 5, 6])
 def test_generated_problems_keep_their_promises(level: int) -> None:
     spec = LEVELS[level]
     for problem in itertools.islice(tasks.problems(COUNTDOWN, level, "probe", seed=3), 20):
@@ -91,7 +106,7 @@ def test_generated_problems_keep_their_promises(level: int) -> None:
 
 def test_gold_is_uniform_over_solutions() -> None:
     problem = COUNTDOWN.make((2, 3, 4), 14, level=2)
-    solutions = sorted({render(t) for t in all_trees((2, 3, 4)) if value(t) == 14})
+    solutions = sorted({t for t in map(render, (t for t in all_trees((2, 3, 4)) if value(t) == 14)) if "(" not in t})
     texts = [COUNTDOWN.gold(problem, (i,)) for i in range(4000)]
     assert sorted(set(texts)) == solutions
     counts = np.array([texts.count(s) for s in solutions])
@@ -125,7 +140,7 @@ def test_traces_are_accepted_and_repeatable() -> None:
 
 
 def test_chance_pass_at_256_is_at_most_04() -> None:
-    """The level was chosen so that breadth at k = 256 is not luck: 0.312 on these 150 problems."""
+    """The level was chosen so that breadth at k = 256 is not luck: 0.32 on these 150 problems."""
     guesses = np.array([COUNTDOWN.guess(p) for p in itertools.islice(tasks.problems(COUNTDOWN, 5, "test", 0), 150)])
     assert float(np.mean(1 - (1 - guesses) ** 256)) < 0.4
 
@@ -135,7 +150,7 @@ def test_unsolvable_problem_and_unknown_names_are_named() -> None:
         COUNTDOWN.gold(COUNTDOWN.make((1, 1), 999, 2))
     with pytest.raises(InputError, match="did you mean 'countdown'"):
         tasks.get("countdwn")
-    with pytest.raises(InputError, match="no level 9; levels: 2, 3, 4, 5, 6"):
+    with pytest.raises(InputError, match="no level 9; levels: 2, 3, 4, 5, 6, 7"):
         next(tasks.problems(COUNTDOWN, 9, "test", 0))
 
 

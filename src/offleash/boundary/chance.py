@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from offleash.boundary import resample
+from offleash.boundary.counts import Numbers
 from offleash.boundary.passk import check_ks
 from offleash.core import Estimate, InputError
 
 
 def chance_curve(
-    guess: ArrayLike,
+    guess: Numbers,
     ks: Iterable[int],
     *,
     level: float = 0.95,

@@ -15,7 +15,7 @@ from offleash.boundary.difference import Crossing, Difference, crossing, from_re
 from offleash.boundary.null import null_ndr
 from offleash.boundary.passk import check_ks, estimates, pass_matrix, powers
 from offleash.boundary.support import CLASSES, METRICS, Support, support
-from offleash.core import Estimate
+from offleash.core import Estimate, InputError
 
 Verdict = Literal["expanded", "shrunk", "both", "no_change", "undecided"]
 MARGIN = 0.02  # a difference within +-MARGIN counts as no change
@@ -31,7 +31,7 @@ class Comparison:
         ks: the k reported in JSON: powers of two, and `k`.
         crossing: where the curves cross, None where the band does not certify one.
         support: classes, ratios, per-problem evidence.
-        null_ndr: NDR of a against a second run of a.
+        null_ndr: NDR of a against a second run of a at the least budget.
         verdict, because: the judgement at `k` and the sentence that states its numbers.
         k: where it was judged.
         problems: number of problems compared.
@@ -112,6 +112,9 @@ def compare(
     Raises:
         InputError: no shared problem, a problem without samples, or k beyond some problem's n.
     """
+    resample.check_level(level)
+    if not 0 <= margin < 1:
+        raise InputError(f"margin: {margin} is no difference of two shares; give a number from 0 to below 1")
     pair = join(a, b)
     a, b = pair.a, pair.b
     n = shared_n(a, b)
@@ -181,11 +184,21 @@ def _because(
         found = len(classes.significant(other, diff.level))
         text += f" Yet {found} problem{'s' * (found != 1)} {other} beyond chance (false discovery rate {1 - diff.level:.0%})."
     if verdict == "undecided":
-        text += " More problems would narrow the band."
+        text += f" {_needed(diff.problems, value, (high - low) / 2, margin)}"
     for label, ids in zip("ab", dropped, strict=True):
         if ids:
             text += f" Left out: {len(ids)} problems that only {label} has."
     return text
+
+
+def _needed(problems: int, value: float, half: float, margin: float) -> str:
+    """How many problems would decide it if the estimate stayed: the half-width falls at least as fast as 1 / sqrt(P)."""
+    target = max(abs(value), margin - abs(value))
+    if target <= 0:
+        return "More problems would narrow the band."
+    needed = problems * (half / target) ** 2
+    rounded = int(float(f"{max(needed, problems + 1):.1e}"))
+    return f"More problems would narrow the band: if the estimate stayed, about {rounded} or fewer would decide."
 
 
 def _digits(width: float) -> int:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from offleash.core import InputError
 
 Ints = NDArray[np.int64]
+Numbers: TypeAlias = int | float | np.number[Any] | Sequence[int] | Sequence[float] | NDArray[Any]
 _FIELDS = ("id", "c", "n")
 
 
@@ -69,7 +70,7 @@ class Counts:
         triples = [_triple(row, f"row {i}") for i, row in enumerate(rows, start=1)]
         return cls(tuple(t[0] for t in triples), _column(triples, 1), _column(triples, 2))
 
-    def take(self, index: ArrayLike) -> Counts:
+    def take(self, index: NDArray[Any]) -> Counts:
         """The problems at these positions (or where this (P,) mask is true), in that order."""
         at = np.arange(len(self))[np.asarray(index)]
         return Counts(tuple(self.ids[i] for i in at), self.c[at].copy(), self.n[at].copy())
@@ -183,7 +184,7 @@ def _column(triples: list[tuple[str, int, int]], field: int) -> Ints:
     return np.array([t[field] for t in triples], dtype=np.int64)
 
 
-def _integers(values: ArrayLike, field: str, ids: tuple[str, ...]) -> Ints:
+def _integers(values: NDArray[Any], field: str, ids: tuple[str, ...]) -> Ints:
     raw = np.asarray(values)
     if raw.ndim != 1:
         raise InputError(f"{field}: an array of shape {raw.shape}; give one number for each problem")

@@ -95,6 +95,7 @@ def difference(
     Raises:
         InputError: the problems differ, or some k exceeds the n of some problem (the population would change with k).
     """
+    resample.check_level(level)
     if set(a.ids) != set(b.ids):
         raise InputError(
             f"id: the two sides hold different problems ({len(a)} and {len(b)}); join them first, so that each "

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offleash.boundary import resample
 from offleash.boundary.passk import log_miss
-from offleash.core import Estimate, InputError
+from offleash.core import Estimate, InputError, unknown_name
 
 Floats = NDArray[np.float64]
 Answers = Mapping[str, Sequence[Hashable]]
-Correction = Literal["plugin", "miller_madow", "chao_shen"]
+CORRECTIONS = ("plugin", "miller_madow", "chao_shen")
 
 
 def token_entropy(
@@ -52,7 +51,7 @@ def token_entropy(
     return _over_problems(np.array(rows), "mean token entropy in nats" + note, level, seed, replicates)
 
 
-def entropy_of_counts(counts: Sequence[int] | NDArray[np.int64], correction: Correction = "miller_madow") -> float:
+def entropy_of_counts(counts: Sequence[int] | NDArray[np.int64], correction: str = "miller_madow") -> float:
     """Entropy in nats of a distribution seen through counts of its outcomes.
 
     plugin: -sum f log f, biased low by about (K - 1) / 2n. miller_madow: plugin + (K - 1) / (2n), K outcomes seen
@@ -75,7 +74,7 @@ def entropy_of_counts(counts: Sequence[int] | NDArray[np.int64], correction: Cor
     if correction == "miller_madow":
         return plugin + float((len(x) - 1) / (2 * n))
     if correction != "chao_shen":
-        raise InputError(f"correction: {correction!r}; give plugin, miller_madow or chao_shen")
+        raise unknown_name("correction", correction, CORRECTIONS)
     single = min(float((x == 1).sum()), n - 1)  # all singletons would give coverage 0
     f = (1 - single / n) * f
     with np.errstate(divide="ignore"):
@@ -87,7 +86,7 @@ def entropy_of_counts(counts: Sequence[int] | NDArray[np.int64], correction: Cor
 def answer_entropy(
     answers: Answers,
     *,
-    correction: Correction = "miller_madow",
+    correction: str = "miller_madow",
     level: float = 0.95,
     seed: int = 0,
     replicates: int = resample.REPLICATES,

@@ -6,16 +6,17 @@ Two runs of one model disagree on the problems it solves rarely, so NDR > 0 and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offleash.boundary.counts import Counts
 from offleash.boundary.passk import log_miss
-from offleash.core import Estimate, InputError, rng
+from offleash.core import Estimate, InputError, rng, unknown_name
 
 Floats = NDArray[np.float64]
+
+METHODS = ("auto", "split", "mixture")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ def null_ndr(
     counts: Counts,
     budget: int | None = None,
     *,
-    method: Literal["auto", "split", "mixture"] = "auto",
+    method: str = "auto",
     level: float = 0.95,
     seed: int = 0,
     replicates: int = 10_000,
@@ -102,6 +103,8 @@ def null_ndr(
     budget = int(counts.n.min()) if budget is None else budget
     if budget < 1:
         raise InputError(f"budget: {budget}; give at least one sample")
+    if method not in METHODS:
+        raise unknown_name("method", method, METHODS)
     if method == "auto":
         method = "split" if 2 * budget <= counts.n.min() else "mixture"
     if method == "split":

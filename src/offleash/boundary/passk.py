@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from offleash.boundary import resample
-from offleash.boundary.counts import Counts
+from offleash.boundary.counts import Counts, Numbers
 from offleash.core import Estimate, InputError
 
 Floats = NDArray[np.float64]
@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 _PRODUCT_TERMS = 32  # up to here the product is exact and cheap; beyond, Stirling's second difference is accurate
 
 
-def pass_at_k(c: ArrayLike, n: ArrayLike, k: ArrayLike) -> Floats:
+def pass_at_k(c: Numbers, n: Numbers, k: Numbers) -> Floats:
     """Unbiased estimate of 1 - (1 - p)^k from c correct of n samples: 1 - C(n-c, k) / C(n, k).
 
     Chen et al. 2021 (arXiv:2107.03374, eq. 1). Arguments broadcast. Relative error below 1e-9 up to n = 1e6 (tested
@@ -36,7 +36,7 @@ def pass_at_k(c: ArrayLike, n: ArrayLike, k: ArrayLike) -> Floats:
     return np.asarray(-np.expm1(log_miss(c, n, k)))
 
 
-def log_miss(c: ArrayLike, n: ArrayLike, k: ArrayLike) -> Floats:
+def log_miss(c: Numbers, n: Numbers, k: Numbers) -> Floats:
     """Logarithm of C(n-c, k) / C(n, k), the chance that k of n samples drawn without replacement miss all c correct ones.
 
     Args and errors as `pass_at_k`. -inf where n - c < k, NaN where n < k.

@@ -6,6 +6,7 @@ samples, the same m for both models. The ratios mean nothing without `null.null_
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ METRICS = ("srr", "ndr", "sds", "nscr")
 _UNDEFINED = {
     "srr": "a solved no problem, so nothing could be kept",
     "ndr": "b solved no problem, so none of its solves could be new",
-    "sds": "SRR and NDR must both exist and not both be 0",
+    "sds": "SRR and NDR must both exist",
     "nscr": "neither model solved any problem",
 }
 
@@ -178,10 +179,10 @@ def _problems(a: Counts, b: Counts, names: NDArray[np.intp]) -> tuple[ProblemCla
     # A problem outside the class gets p = 1, which only makes its p larger, so BH over all P problems stays valid for
     # "the rate did not change this way" while preserved problems whose rate moved cannot loosen the threshold.
     p_up, p_down = np.ones(len(a)), np.ones(len(a))
-    for i in np.flatnonzero(names == CLASSES.index("expanded")):
-        p_up[i] = fisher_increase(int(a.c[i]), int(a.n[i]), int(b.c[i]), int(b.n[i]))
-    for i in np.flatnonzero(names == CLASSES.index("shrunk")):
-        p_down[i] = fisher_increase(int(b.c[i]), int(b.n[i]), int(a.c[i]), int(a.n[i]))
+    for at in np.flatnonzero(names == CLASSES.index("expanded")):
+        p_up[at] = fisher_increase(int(a.c[at]), int(a.n[at]), int(b.c[at]), int(b.n[at]))
+    for at in np.flatnonzero(names == CLASSES.index("shrunk")):
+        p_down[at] = fisher_increase(int(b.c[at]), int(b.n[at]), int(a.c[at]), int(a.n[at]))
     q_up, q_down = benjamini_hochberg(p_up), benjamini_hochberg(p_down)
     rows = []
     for i, name in enumerate(a.ids):
@@ -205,18 +206,18 @@ def _metrics(shares: Floats, level: float, seed: int, replicates: int) -> dict[s
     drawn = resample.draw(shares, seed=seed, replicates=replicates)
     tail = resample.expanded_tail((1 - level) / 2, len(shares)) if len(shares) > 1 else 0.0
     extra = drawn.pseudo(resample.CLASSES)
-    lows, highs = [], []
-    for kind in range(3):
-        tilted = drawn.sums.copy()
-        tilted[:, kind] += extra
-        replicate = ratios(tilted)
-        lows.append(np.nanquantile(replicate, tail, axis=0))
-        highs.append(np.nanquantile(replicate, 1 - tail, axis=0))
-    low, high = np.min(lows, axis=0), np.max(highs, axis=0)
+    # (3 places of the pseudo-problem, R, 4 metrics); out of the support it would change no ratio
+    replicates_KR4 = np.stack([ratios(drawn.sums + extra[:, None] * np.eye(4)[kind]) for kind in range(3)])
     method = f"ratio of class counts; {level:.0%} {resample.METHOD}"
     out = {}
     for j, name in enumerate(METRICS):
-        known = bool(np.isfinite(value[j]))
-        ends = (float(low[j]), float(high[j])) if known else (float("nan"), float("nan"))
-        out[name] = Estimate(float(value[j]), *ends, len(shares), method, "" if known else _UNDEFINED[name])
+        reason = "" if np.isfinite(value[j]) else _UNDEFINED[name]
+        low, high = (math.nan, math.nan) if reason else _range(replicates_KR4[:, :, j], tail)
+        out[name] = Estimate(float(value[j]), low, high, len(shares), method, reason)
     return out
+
+
+def _range(values: Floats, tail: float) -> tuple[float, float]:
+    """Least lower and greatest upper quantile over the rows."""
+    low, high = np.quantile(values, [tail, 1 - tail], axis=1)
+    return float(low.min()), float(high.max())

@@ -21,7 +21,7 @@ from offleash.core import rng, unknown_name
 from offleash.engines import Request, SamplingSettings
 from offleash.engines.native import NativeEngine
 
-PROMPTS, SAMPLES, LENGTH, PAIRS = 32, 16, 32, 5
+LEVEL, PROMPTS, SAMPLES, LENGTH, PAIRS = 5, 32, 16, 32, 5
 TARGET = 4.0
 """Tokens per second on the embedded base at 512 concurrent samples, as a multiple of the peer's."""
 
@@ -47,7 +47,7 @@ def run(what: str, *, peer: str = "transformers", as_json: bool = False) -> dict
 def rollouts_beside_transformers() -> dict[str, Any]:
     """Countdown completions of the embedded base at temperature 1: our engine against `generate`."""
     model, tokenizer = nn.load(nn.EMBEDDED)
-    prompts = [p.prompt for p in itertools.islice(tasks.problems(tasks.get("countdown"), 2, "train", 0), PROMPTS)]
+    prompts = [p.prompt for p in itertools.islice(tasks.problems(tasks.get("countdown"), LEVEL, "train", 0), PROMPTS)]
     engine = NativeEngine(model, tokenizer, SamplingSettings(1.0, LENGTH), rows=PROMPTS * SAMPLES)
     keys = itertools.count()
 

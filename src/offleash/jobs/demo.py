@@ -51,7 +51,7 @@ SHORT = Plan(
         ArmPlan("RL-PLUS", "demo/rl-plus.yaml"),
         ArmPlan("GRPO-N", "demo/grpo-n.yaml"),
     ),
-    strata=(("five numbers", 5, 100), ("six numbers", 6, 60)),
+    strata=(("five numbers", 5, 100), ("seven numbers", 7, 40)),
     samples=256,
     checkpoint_problems=50,
 )
@@ -63,7 +63,7 @@ FULL = Plan(
         ArmPlan("RL-PLUS", "countdown/rl-plus.yaml", (50, 100, 200)),
         ArmPlan("SFT on the same traces", "countdown/sft.yaml", (50, 100, 200)),
     ),
-    strata=(("five numbers", 5, 200), ("six numbers", 6, 200)),
+    strata=(("five numbers", 5, 200), ("seven numbers", 7, 200)),
     samples=512,
     checkpoint_problems=100,
     ks=(1, 8, 64, 256, 512),
@@ -130,7 +130,7 @@ def _measure(out: Path, plan: Plan, label: str, model: str, level: int, problems
 
 
 def _write_study(out: Path, plan: Plan, models: dict[str, str]) -> None:
-    arms = [{"label": "base", "model": models["base"], "run": None, "checkpoints": []}]
+    arms: list[dict[str, Any]] = [{"label": "base", "model": models["base"], "run": None, "checkpoints": []}]
     for arm in plan.arms:
         steps = [{"step": s, "model": models[f"{arm.label} @{s}"]} for s in arm.checkpoints]
         arms.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from offleash import tasks
@@ -35,7 +36,7 @@ def make_probe(settings: TrainSettings) -> Probe:
         verdicts = [task.verify(problems[i // n], c.text) for i, c in enumerate(completions)]
         correct = [sum(v.correct is True for v in verdicts[i * n : (i + 1) * n]) for i in range(len(problems))]
         decided = [sum(v.correct is not None for v in verdicts[i * n : (i + 1) * n]) for i in range(len(problems))]
-        counts = Counts(tuple(p.id for p in problems), correct, decided)
+        counts = Counts(tuple(p.id for p in problems), np.array(correct), np.array(decided))
         ks = [k for k in (1, 4, 16, 64, 256, 1024) if k <= n]
         tokens = sum(len(c.token_ids) for c in completions)
         return {

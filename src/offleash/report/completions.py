@@ -93,7 +93,7 @@ def _varied(groups: Sequence[Sequence[Sample]]) -> list[Sequence[Sample]]:
     first: list[Sequence[Sample]] = []
     rest: list[Sequence[Sample]] = []
     for group in groups:
-        kind = (group[0].finish_reason, group[0].reason.split(",")[0][:12], group[0].correct is None)
+        kind = (group[0].finish_reason, group[0].reason.split(" ")[0], group[0].correct is None)
         (rest if kind in seen else first).append(group)
         seen.add(kind)
     return first + rest

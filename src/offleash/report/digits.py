@@ -24,24 +24,36 @@ def decimals(low: float, high: float, most: int = 4) -> int:
     return max(0, min(most, -exponent + (1 if leading < 3.55 else 0)))
 
 
-def number(value: float | None, low: float | None, high: float | None, *, signed: bool = False) -> str:
+def number(value: float | None, low: float | None, high: float | None) -> str:
     """The value alone, rounded as its interval asks; a dash where it is undefined."""
     if value is None or not math.isfinite(value):
         return UNDEFINED
-    return _fixed(value, _places(low, high), signed)
+    return _fixed(value, _places(low, high))
 
 
-def interval(low: float | None, high: float | None, *, signed: bool = False) -> str:
+def band(value: float, low: float, high: float) -> tuple[str, str]:
+    """A signed value and its interval, with as many digits as show on which side of zero the interval ends.
+
+    >>> band(0.104, 0.0021, 0.206)
+    ('+0.104', '+0.002 to +0.206')
+    """
+    places = decimals(low, high)
+    while places < 4 and any(end and round(end, places) == 0 for end in (low, high)):
+        places += 1
+    return _fixed(value, places, True), f"{_fixed(low, places, True)} to {_fixed(high, places, True)}"
+
+
+def interval(low: float | None, high: float | None) -> str:
     """The interval alone, its ends rounded as the value is; empty where it is undefined.
 
-    >>> interval(0.1003, 0.1447), interval(-0.1003, 0.1447, signed=True)
-    ('0.100–0.145', '−0.100 to +0.145')
+    >>> interval(0.1003, 0.1447), interval(-0.11, 0.14)
+    ('0.100–0.145', '−0.11 to 0.14')
     """
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     places = _places(low, high)
-    joint = " to " if signed or low < 0 else "–"
-    return f"{_fixed(low, places, signed)}{joint}{_fixed(high, places, signed)}"
+    joint = " to " if low < 0 else "–"
+    return f"{_fixed(low, places)}{joint}{_fixed(high, places)}"
 
 
 def plain(value: float | None, digits: int = 3) -> str:
@@ -62,7 +74,7 @@ def _places(low: float | None, high: float | None) -> int:
     return 3 if low is None or high is None else decimals(low, high)
 
 
-def _fixed(value: float, places: int, signed: bool) -> str:
+def _fixed(value: float, places: int, signed: bool = False) -> str:
     text = f"{value:{'+' if signed else ''}.{places}f}"
     if float(text) == 0:
         text = f"{0:.{places}f}"

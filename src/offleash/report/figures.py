@@ -18,6 +18,7 @@ Json = Mapping[str, Any]
 COLOURS = 6
 MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "x")
 SMOOTHING = 9
+STEP_AXIS = {"title": {"text": "step"}, "unifiedhovertitle": {"text": "step %{x}"}}
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,8 @@ def _path(points: Sequence[Json], own: Look, is_base: bool) -> dict[str, Any]:
         "meta": {"arm": own.label},
         "x": [e["value"] for e in x],
         "y": [e["value"] for e in y],
-        "error_x": _errors(x, own),
-        "error_y": _errors(y, own),
+        "error_x": _errors(x, own, skip_first=not is_base),
+        "error_y": _errors(y, own, skip_first=not is_base),
         "line": {"color": own.colour, "width": 2, "dash": own.dash},
         "marker": {
             "symbol": own.marker,
@@ -156,9 +157,12 @@ def _path(points: Sequence[Json], own: Look, is_base: bool) -> dict[str, Any]:
     }
 
 
-def _errors(estimates: Sequence[Json], own: Look) -> dict[str, Any]:
+def _errors(estimates: Sequence[Json], own: Look, *, skip_first: bool = False) -> dict[str, Any]:
+    """Error bars; the first point of an arm's path is the base, which draws its own."""
+
     def reach(e: Json, end: str) -> float:
-        return 0.0 if e[end] is None else abs(e[end] - e["value"])
+        hidden = e[end] is None or (skip_first and e is estimates[0])
+        return 0.0 if hidden else abs(e[end] - e["value"])
 
     return {
         "type": "data",
@@ -189,7 +193,12 @@ def training(metric: str, title: str, runs: Mapping[str, Json], look: Mapping[st
         data.append({**shared, "y": smooth, "line": thick, "hovertemplate": "%{y:.4~g}"})
     if not data:
         return None
-    layout = {"xaxis": {"title": {"text": "step"}}, "yaxis": {"title": {"text": title}}, "hovermode": "x unified"}
+    yaxis: dict[str, Any] = {"title": {"text": title}}
+    seen = {v for trace in data for v in trace["y"] if v is not None}
+    if len(seen) == 1 and seen != {0.0}:  # plotly centres a constant on a range that makes a small one look like 0
+        (value,) = seen
+        yaxis["range"] = [min(0.0, 2 * value), max(0.0, 2 * value)]
+    layout = {"xaxis": STEP_AXIS, "yaxis": yaxis, "hovermode": "x unified"}
     return {"data": data, "layout": layout}
 
 
@@ -208,13 +217,15 @@ def running_mean(values: Sequence[float | None], window: int) -> list[float | No
 
 
 def probes(points: Sequence[Json], look: Look) -> Figure | None:
-    """pass@k over training steps, as the run's own probes measured it: one line a k, larger k darker."""
+    """pass@k over training steps, as the run's own probes measured it: one line a k, larger k stronger."""
     ks = sorted({int(k) for point in points for k in point["pass_at_k"]})
-    data = []
+    data, names = [], []
     for place, k in enumerate(ks):
         at = [p for p in points if (p["pass_at_k"].get(str(k)) or {}).get("value") is not None]
         opacity = 0.35 + 0.65 * place / max(1, len(ks) - 1)
         own = [p["pass_at_k"][str(k)] for p in at]
+        if own:
+            names.append(_name_at_end(f"pass@{k}", at[-1]["step"], own[-1]["value"]))
         data.append(
             {
                 "type": "scatter",
@@ -231,11 +242,23 @@ def probes(points: Sequence[Json], look: Look) -> Figure | None:
     if not data:
         return None
     layout = {
-        "xaxis": {"title": {"text": "step"}},
+        "xaxis": {**STEP_AXIS, "range": _room_for_names([p["step"] for p in points])},
         "yaxis": {"title": {"text": "pass@k on probe problems"}, "rangemode": "tozero"},
         "hovermode": "x unified",
+        "annotations": names,
     }
     return {"data": data, "layout": layout}
+
+
+def _name_at_end(name: str, x: float, y: float) -> dict[str, Any]:
+    """A line's name beside its last point."""
+    place = {"x": x, "y": y, "xanchor": "left", "yanchor": "middle", "xshift": 10}
+    return {**place, "text": name, "showarrow": False, "font": {"size": 12, "color": "var(--soft)"}}
+
+
+def _room_for_names(steps: Sequence[float]) -> list[float]:
+    span = max(1.0, max(steps) - min(steps))
+    return [min(steps) - 0.04 * span, max(steps) + 0.22 * span]
 
 
 def _defined(curve: Mapping[str, Json]) -> list[tuple[int, Json]]:
@@ -254,7 +277,7 @@ def _banded(curve: Sequence[tuple[int, Json]], own: Look, hover: str) -> list[di
         "y": [e["value"] for _, e in curve],
         "customdata": [[e["low"], e["high"]] for _, e in curve],
         "line": {"color": own.colour, "width": 2.25, "dash": own.dash},
-        "marker": {"symbol": own.marker, "size": 6, "color": own.colour},
+        "marker": {"symbol": own.marker, "size": 9 if "triangle" in own.marker else 7, "color": own.colour},
         "hovertemplate": hover + " (%{customdata[0]:.3f} to %{customdata[1]:.3f})",
     }
     edge = [(k, e["low"], e["high"]) for k, e in curve if e["low"] is not None and e["high"] is not None]
@@ -284,16 +307,19 @@ def _chance(points: Sequence[tuple[int, float]]) -> dict[str, Any]:
 
 
 def _k_axis(ks: set[int]) -> dict[str, Any]:
-    """A log2 axis that names every k, or every other on a narrow screen."""
-    ticks = sorted(ks)
-    low, high = math.log10(ticks[0]), math.log10(ticks[-1])
+    """A log axis that names the powers of two, and the largest k."""
+    low, high = math.log10(min(ks)), math.log10(max(ks))
     room = max(0.02 * (high - low), 0.03)
+    powers = sorted(k for k in ks if k & (k - 1) == 0)
+    last = [max(ks)] if max(ks) >= 1.4 * (powers or [0])[-1] else []
+    ticks = sorted({*powers, *last})
     return {
         "title": {"text": "k, completions tried (log scale)"},
         "type": "log",
         "tickmode": "array",
         "tickvals": ticks,
         "ticktext": [str(k) for k in ticks],
+        "tickangle": 0,
         "range": [low - room, high + room],
         "hoverformat": ",d",
         "unifiedhovertitle": {"text": "k = %{x}"},

@@ -39,7 +39,7 @@ def blocks(problems: Sequence[Json], labels: Sequence[str]) -> list[list[dict[st
 
 def width(labels: Sequence[str]) -> float:
     """Width of a block in rem: the prompt, and a cell for each arm."""
-    return max(22.0, 9.0 + 2.9 * len(labels))
+    return max(20.0, 9.4 + 2.9 * len(labels))
 
 
 def _row(problem: Json, labels: Sequence[str], most: int) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def _cell(problem: Json, label: str, most: int) -> dict[str, str]:
     if mark:
         tip += f", {mark}" if sure else f", {mark}, which may be luck"
     return {
-        "css": f"q{shade(counts['c'], counts['n'], most)}",
+        "css": f"q{shade(counts['c'], counts['n'], most)}" + (" gone" if mark == "lost" else ""),
         "text": str(counts["c"]),
         "mark": mark and (mark if sure else f"{mark} faint"),
         "tip": tip,

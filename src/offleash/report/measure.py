@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from offleash.boundary import Comparison, Counts, chance_curve, compare, curve, powers, token_entropy
 from offleash.core import Estimate
 from offleash.report.reading import Measured, StratumData
@@ -149,7 +151,7 @@ def frontier(study: Study, data: StratumData) -> Json:
         reason = "the models were measured on different problems, so no two points can be compared"
         return {"k": None, "baseline": study.baseline, "problem_count": 0, "arms": {}, "reason": reason}
     cut = {
-        label: [(step, counts.take([i in shared for i in counts.ids])) for step, counts in path]
+        label: [(step, counts.take(np.array([i in shared for i in counts.ids]))) for step, counts in path]
         for label, path in points.items()
     }
     n = min(int(counts.n.min()) for path in cut.values() for _, counts in path)

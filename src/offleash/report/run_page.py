@@ -82,7 +82,7 @@ def context(facts: Json) -> tuple[dict[str, Any], dict[str, Any]]:
     ]
     probes = drawer.chart(
         "probes", "Boundary probes",
-        "pass@k on the probe problems, the same at every step, with 95% intervals; the darker, the larger k. Lines that fall "
+        "pass@k on the probe problems, the same at every step, with 95% intervals. Upper lines that fall "
         "while the lowest rises: breadth is traded for accuracy.",
         figures.probes(facts["probes"], own), missing="No probe was made: the recipe asks for none, or the run has not reached one.",
     )  # fmt: skip

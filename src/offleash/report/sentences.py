@@ -32,8 +32,7 @@ def verdict(arm: Json, base: Json, name: str) -> str:
     found = arm["comparison"]
     k = found["k"]
     ends = found["difference"][str(k)]
-    value = digits.number(ends["value"], ends["low"], ends["high"], signed=True)
-    band = digits.interval(ends["low"], ends["high"], signed=True)
+    value, band = digits.band(ends["value"], ends["low"], ends["high"])
     text = (
         f"{_OPENINGS[found['verdict']]}: pass@{k} is {value} against the {name}'s "
         f"(95% simultaneous band {band}, {found['problem_count']} problems); "
@@ -41,8 +40,19 @@ def verdict(arm: Json, base: Json, name: str) -> str:
         f"{_count(found['support']['expanded'])} it did not {_were(found['support']['expanded'])} gained"
     )
     if found["sign_p"] is not None:
-        text += f" (sign test p {_p(found['sign_p'])})"
+        text += f" (sign test p{_p(found['sign_p'])})"
     return text + "." + _crossing(found) + _left_out(found)
+
+
+def short(arm: Json, base: Json) -> str:
+    """The verdict in a few words with the same evidence, for the sets of problems beside the main one."""
+    if arm["comparison"] is None:
+        return arm["reason"] or base["reason"] or "Not comparable: it shares no problem with the base."
+    found = arm["comparison"]
+    ends = found["difference"][str(found["k"])]
+    value, band = digits.band(ends["value"], ends["low"], ends["high"])
+    lost, gained = (shown_count(found["support"][name]) for name in ("shrunk", "expanded"))
+    return f"{WORDS[found['verdict']]}: pass@{found['k']} {value} ({band}), {lost} lost, {gained} gained."
 
 
 def _crossing(found: Json) -> str:
@@ -58,21 +68,21 @@ def _left_out(found: Json) -> str:
 
 
 def _count(x: float) -> str:
-    return f"{shown_count(x)} problem{'' if x == 1 else 's'}"
+    return f"{shown_count(x)} problem{'s' * (shown_count(x) != '1')}"
 
 
 def _were(x: float) -> str:
-    return "is" if x == 1 else "are"
+    return "is" if shown_count(x) == "1" else "are"
 
 
 def _p(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"
+    return " < 0.0001" if p < 1e-4 else f" = {p:.2g}"
 
 
 def shown_count(x: float) -> str:
-    """A number of problems: whole, or an expected number with one decimal.
+    """A number of problems: whole, or an expected number (where n differs between the sides) with one decimal.
 
-    >>> shown_count(7), shown_count(7.25)
-    ('7', '7.2')
+    >>> shown_count(7), shown_count(7.25), shown_count(6.98)
+    ('7', '7.2', '7')
     """
-    return str(int(x)) if float(x).is_integer() else f"{x:.1f}"
+    return f"{x:.1f}".removesuffix(".0")

@@ -13,6 +13,9 @@ from offleash.report.methods import METHODS
 
 Json = Mapping[str, Any]
 
+TITLE = 90
+"""Characters of a prompt that fit into a heading; a longer one is shown whole below it."""
+
 
 @dataclass
 class Drawer:
@@ -79,10 +82,10 @@ def _lede(facts: Json) -> str:
         return "Nothing is measured yet."
     least, most = min(s["least"] for s in samples), max(s["most"] for s in samples)
     each = f"{least}" if least == most else f"{least} to {most}"
-    names = " and ".join(f"{s['problem_count']} of {s['name']}" for s in facts["strata"])
+    names = " and ".join(f"{s['problem_count']} problems of {s['name']}" for s in facts["strata"])
     others = len(facts["arms"]) - 1
-    arms = f"{others} trained model{'s' * (others != 1)} beside the {facts['baseline']}"
-    return f"Held-out problems: {names}. {arms}, {each} completions of each problem. The verdicts speak of these models, from one training run each."
+    text = f"Measured on {names}, {each} completions each: the {facts['baseline']} and {others} other model{'s' * (others != 1)}."
+    return f"{text} The verdicts speak of these models; about a training method one run each says little."
 
 
 def _verdicts(facts: Json, keys: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -96,7 +99,7 @@ def _verdicts(facts: Json, keys: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "verdict": own[main]["verdict"],
                 "word": sentences.WORDS.get(own[main]["verdict"], ""),
                 "sentence": own[main]["sentence"],
-                "also": [f"On {name}: {lower_first(own[name]['sentence'])}" for name in others],
+                "also": [f"On {name}: {lower_first(own[name]['short'])}" for name in others],
             }
         )
     return out
@@ -127,7 +130,13 @@ def _table(facts: Json, stratum: Json, keys: Mapping[str, Any]) -> dict[str, Any
             }
         )
     about = f"{stratum['problem_count']} problems ({stratum['task']}, level {stratum['level']}, {stratum['split']})"
-    return {"name": stratum["name"], "about": about, "ks": facts["ks"], "rows": rows, "notes": _table_notes(stratum)}
+    return {
+        "name": stratum["name"],
+        "about": about,
+        "ks": facts["ks"],
+        "rows": rows,
+        "notes": _table_notes(facts, stratum),
+    }
 
 
 def _cell(e: Json) -> dict[str, str]:
@@ -138,9 +147,11 @@ def _cell(e: Json) -> dict[str, str]:
     }
 
 
-def _table_notes(stratum: Json) -> list[str]:
+def _table_notes(facts: Json, stratum: Json) -> list[str]:
     notes = []
     for label, arm in stratum["arms"].items():
+        undefined = [arm["pass_at_k"].get(str(k), {}) for k in facts["ks"]]
+        notes += [f"{label}: {e['reason']}." for e in undefined if e.get("reason")]
         if arm["samples"] and arm["problem_count"] < stratum["problem_count"]:
             notes.append(f"{label}: {arm['problem_count']} of {stratum['problem_count']} problems are measured so far.")
         if arm["undecided"]:
@@ -172,7 +183,7 @@ def _charts(facts: Json, look: Mapping[str, Look], drawer: Drawer) -> dict[str, 
             drawer.chart(
                 f"difference-{i}", f"Difference to the {facts['baseline']}, {stratum['name']}",
                 f"pass@k of each arm minus the {facts['baseline']}'s on the same problems. The band holds for all k at once "
-                "(95%): where it lies wholly below or above the line at zero, the change is real.",
+                "(95%): where it lies wholly below or above the line at zero, the change is beyond chance.",
                 figures.difference(stratum, look), missing="No arm can be compared with the base yet.",
             )
         )  # fmt: skip
@@ -221,11 +232,11 @@ def _grid(facts: Json, stratum: Json) -> dict[str, Any]:
         "name": stratum["name"],
         "blocks": grid.blocks(stratum["problems"], facts["arms"]),
         "width": f"{grid.width(facts['arms']):g}",
-        "low": "one correct",
+        "low": "one",
         "caption": (
             f"One row a problem, the ones the {base} solves most often first; one cell an arm, with its number of correct "
             "completions. An empty frame is a problem never solved. A mark stands where an arm lost what the "
-            f"{base} could solve, or gained what it could not; a faint mark may be luck."
+            f"{base} could solve, or gained what it could not."
         ),
         "missing": "The store holds no problem of this kind yet.",
     }
@@ -234,9 +245,9 @@ def _grid(facts: Json, stratum: Json) -> dict[str, Any]:
 def _completions(facts: Json, keys: Mapping[str, Any]) -> dict[str, Any]:
     shown = [
         {
-            "title": visible(problem["prompt"]).strip()[:90],
+            "title": visible(problem["prompt"]).strip()[:TITLE],
             "because": problem["because"],
-            "prompt": visible(problem["prompt"]),
+            "prompt": visible(problem["prompt"]) if len(problem["prompt"].strip()) > TITLE else "",
             "arms": [
                 {"look": keys[label], "label": label, "tally": tally(arm), "texts": [text(t) for t in arm["texts"]]}
                 for label, arm in problem["arms"].items()
@@ -266,28 +277,27 @@ def text(entry: Json) -> dict[str, Any]:
 
 def _settings(facts: Json) -> dict[str, Any]:
     settings = facts["settings"]
-    labels = {record["id"]: str(record.get("label", record["id"])) for record in settings["models"].values()}
-    made = []
+    names = [stratum["name"] for stratum in facts["strata"]]
+    drawn: dict[tuple[str, str], int] = {(r["model"], r["stratum"]): r["samples"] for r in settings["samples"]}
+    rows = []
     for name, record in settings["models"].items():
+        own = [r for r in settings["samples"] if r["model"] == record["id"]]
         rest = ", ".join(f"{k} {v}" for k, v in sorted(record.items()) if k not in ("id", "label"))
-        made.append([str(record.get("label", name)), str(record["id"])[:16], rest])
-    drawn = [
-        [labels[r["model"]], r["stratum"], r["sampler"], str(r["seed"]), f"{r['samples']:,}"]
-        for r in settings["samples"]
-    ]
+        cells = [f"{drawn[record['id'], n]:,}" if (record["id"], n) in drawn else digits.UNDEFINED for n in names]
+        with_what = [", ".join(sorted({str(r[field]) for r in own})) for field in ("sampler", "seed")]
+        rows.append([str(record.get("label", name)), str(record["id"])[:12], *cells, *with_what, rest])
+    head = ["model", "identity", *(f"samples, {n}" for n in names), "sampler", "seed", "from"]
     found = [
-        {"name": "Models", "head": ["label", "identity", "more"], "rows": made, "mono": False},
-        {"name": "Samples", "head": ["model", "problems", "sampler", "seed", "samples"], "rows": drawn, "mono": False},
-        {"name": "Verifiers", "head": ["version"], "rows": [[v] for v in settings["verifiers"]], "mono": False},
+        {"name": "Models and their samples", "head": head, "rows": rows, "mono": False, "wrap": True},
         *(sampler_table(name, value) for name, value in settings["samplers"].items()),
     ]
     recipes = [{"label": label, "text": run["recipe"]} for label, run in facts["training"].items() if run["recipe"]]
-    empty = not settings["models"]
-    notes = ["The store holds no model of this study yet."] if empty else []
-    return {"tables": [table for table in found if table["rows"]], "recipes": recipes, "notes": notes}
+    notes = [] if settings["models"] else ["The store holds no model of this study yet."]
+    judged = f"Verified by {', '.join(settings['verifiers'])}." if settings["verifiers"] else ""
+    return {"tables": [table for table in found if table["rows"]], "recipes": recipes, "notes": notes, "judged": judged}
 
 
 def sampler_table(name: str, settings: Json) -> dict[str, Any]:
     """A sampler's settings as a two-column table."""
     rows: Sequence[Sequence[str]] = [[str(k), str(v)] for k, v in sorted(settings.items())]
-    return {"name": f"Sampler {name}", "head": ["setting", "value"], "rows": rows, "mono": True}
+    return {"name": f"Sampler {name}", "head": ["setting", "value"], "rows": rows, "mono": True, "wrap": False}

@@ -45,12 +45,12 @@ class Database:
 
         Raises:
             InputError: a part that cannot be read (named, with the mend), or a query that is wrong.
+            KeyboardInterrupt: a SIGINT came meanwhile.
         """
         import duckdb
 
-        connection = self._refreshed()
         try:
-            relation = connection.sql(sql, params=dict(parameters or {}))
+            relation = self._refreshed().sql(sql, params=dict(parameters or {}))
             if relation is None:
                 raise InputError("query: it returns no rows; give a SELECT")
             return relation.to_arrow_table()
@@ -62,13 +62,20 @@ class Database:
                 for bad in shelf.bad(deep=True):
                     raise shelf.error(bad) from error
             raise _wrong_query(error) from error
+        except RuntimeError as error:
+            # DuckDB swallows the KeyboardInterrupt of a SIGINT and says this instead.
+            if "interrupted" in str(error).lower():
+                raise KeyboardInterrupt from error
+            raise
 
     def _refreshed(self) -> Any:
         """The connection, its views over the files there are now."""
         import duckdb
+        import pyarrow as pa
 
         if self._connection is None:
-            self._connection = duckdb.connect(config=_CONFIG)
+            # As many threads as Arrow uses: all cores, or OMP_NUM_THREADS, which DuckDB does not read by itself.
+            self._connection = duckdb.connect(config={**_CONFIG, "threads": pa.cpu_count()})
         now = {name: shelf.whole(skip_bad=self._skip_bad) for name, shelf in self._shelves.items()}
         changed = [name for name in now if self._files.get(name) != now[name]]
         for name in changed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,21 +32,23 @@ class Writer:
 
     def __enter__(self) -> Writer:
         self._lock = _locked(self.folder)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.close)
             self._prepare()
-        except OSError as error:
-            self.close()
-            raise disk_error(self.folder, error) from error
+            undo.pop_all()
         return self
 
     def _prepare(self) -> None:
         """Make the folders, and remove what a killed writer left half-written: whoever holds the lock is alone."""
         tables = [self.folder / name for name in schema.TABLES]
-        for place in (self.folder, self.folder / "models", self.folder / "samplers", *tables):
-            place.mkdir(exist_ok=True)
-            for partial in place.glob("*" + TMP):
-                partial.unlink()
-        sync_folder(self.folder)
+        try:
+            for place in (self.folder, self.folder / "models", self.folder / "samplers", *tables):
+                place.mkdir(exist_ok=True)
+                for partial in place.glob("*" + TMP):
+                    partial.unlink()
+            sync_folder(self.folder)
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
         self._next = parts.next_number(tables)
 
     def __exit__(

@@ -1,11 +1,11 @@
 """Countdown: reach a target with given numbers, each used exactly once, by + - * / and brackets.
 
-    prompt  "3 7 12 18 25=431:"      an accepted answer  "18*25-12-(3+7)/..."  (any expression of that value)
+    prompt  "3 7 12 18 25=431:"      an accepted answer  "18*25-12-7*3/..."  (any expression of that value)
 
-A problem is drawn by drawing numbers and one uniformly random valid expression over them (`expressions`), and taking its
-value as the target where it is an integer in the level's range. So every problem has a solution, and the chance baseline is
-known exactly: the share of valid expressions that reach the target (`countdown_exact`). The verifier is more liberal than
-the generator: it takes any expression of the right exact rational value, fractions on the way included.
+A problem is drawn by drawing numbers and one uniformly random valid expression without brackets over them (`expressions`), and
+taking its value as the target where it lies in the level's range. So every problem has a solution. The chance baseline is the
+share of all valid expressions, with brackets or without, that reach the target, counted exactly (`countdown_exact`). The
+verifier is more liberal than both: it takes any expression of the right exact rational value, fractions on the way included.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from offleash.core import InputError, Problem, Verdict, rng
 from offleash.tasks.base import register
 from offleash.tasks.countdown_exact import Counter
-from offleash.tasks.expressions import Draw, draw, render
+from offleash.tasks.expressions import Draw, draw_flat, render
 from offleash.tasks.verifiers.arithmetic import ExpressionError, parse
 
 
@@ -37,6 +37,7 @@ LEVELS = {
     4: Level(numbers=4, largest=25, low=1, high=999),
     5: Level(numbers=5, largest=25, low=100, high=999),
     6: Level(numbers=6, largest=25, low=100, high=999),
+    7: Level(numbers=7, largest=25, low=100, high=999),
 }
 # Cumulative shares of the hash of a problem's content.
 _SPLIT_EDGES = (("pretrain", 0.70), ("train", 0.85), ("probe", 0.90), ("test", 1.0))
@@ -51,7 +52,7 @@ def split_of(numbers: tuple[int, ...], target: int) -> str:
 def _draw(level: int, generator: np.random.Generator, tries: int) -> tuple[Draw, np.ndarray]:
     """Random expressions at this level, and the rows whose value can be a target."""
     spec = LEVELS[level]
-    drawn = draw(generator.integers(1, spec.largest + 1, size=(tries, spec.numbers)), generator)
+    drawn = draw_flat(generator.integers(1, spec.largest + 1, size=(tries, spec.numbers)), generator)
     return drawn, np.flatnonzero((drawn.value_N >= spec.low) & (drawn.value_N <= spec.high))
 
 
@@ -125,14 +126,19 @@ class Countdown:
         return Verdict(correct, float(correct), answer, form, reason, self.verifier_version)
 
     def gold(self, problem: Problem, key: tuple[str | int, ...] = ()) -> str:
-        """See `Task.gold`: a uniformly random solution."""
+        """See `Task.gold`: uniform among the solutions without brackets where one turns up soon, else among all."""
         counter = _counter(tuple(problem.meta["numbers"]))
-        tree = counter.sample(problem.meta["target"], rng.stream("countdown gold", problem.id, *key))
-        if tree is None:
-            raise InputError(
-                f"problem {problem.id}: no expression over {problem.meta['numbers']} equals {problem.answer}"
-            )
-        return render(tree)
+        generator = rng.stream("countdown gold", problem.id, *key)
+        text = ""
+        for _ in range(200):
+            tree = counter.sample(problem.meta["target"], generator)
+            if tree is None:
+                numbers = problem.meta["numbers"]
+                raise InputError(f"problem {problem.id}: no expression over {numbers} equals {problem.answer}")
+            text = render(tree)
+            if "(" not in text:
+                break
+        return text
 
     def guess(self, problem: Problem) -> float:
         """See `Task.guess`: the share of valid expressions that reach the target, exactly."""

@@ -8,6 +8,7 @@ tree).
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 from typing import NamedTuple
 
@@ -92,6 +93,43 @@ def draw(numbers_Nn: NDArray[np.int64], generator: np.random.Generator) -> Draw:
         rows = np.flatnonzero(shape == index)
         value[rows] = _evaluate(postfix, leaves[rows], operators[rows])
     return Draw(shape, leaves, operators, value)
+
+
+def draw_flat(numbers_Nn: NDArray[np.int64], generator: np.random.Generator) -> Draw:
+    """One uniformly random tree without brackets over each row of numbers: an order and n - 1 operators, read as written."""
+    count, n = numbers_Nn.shape
+    leaves = generator.permuted(numbers_Nn, axis=1)
+    operators = generator.integers(4, size=(count, n - 1))
+    tight = operators >= OPERATORS.index("*")
+    shape = np.zeros(count, np.int64)
+    value = np.zeros(count, np.int64)
+    order = {postfix: i for i, postfix in enumerate(shapes(n))}
+    node = np.zeros_like(operators)
+    for pattern in itertools.product((False, True), repeat=n - 1):
+        rows = np.flatnonzero((tight == pattern).all(axis=1))
+        postfix, places = _read(pattern)
+        shape[rows] = order[postfix]
+        node[rows] = operators[rows][:, places]
+        value[rows] = _evaluate(postfix, leaves[rows], node[rows])
+    return Draw(shape, leaves, node, value)
+
+
+@cache
+def _read(pattern: tuple[bool, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shape of a text without brackets whose operators bind tightly or not, and its operators' places in postfix order."""
+    postfix: list[int] = [LEAF]
+    places: list[int] = []
+    waiting: list[int] = []
+    for i, tight in enumerate(pattern):
+        while waiting and pattern[waiting[-1]] >= tight:
+            places.append(waiting.pop())
+            postfix.append(0)
+        waiting.append(i)
+        postfix.append(LEAF)
+    for i in reversed(waiting):
+        places.append(i)
+        postfix.append(0)
+    return tuple(postfix), tuple(places)
 
 
 def _evaluate(postfix: tuple[int, ...], leaves: NDArray[np.int64], operators: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -45,6 +45,8 @@ class PretrainSettings:
     muon_learning_rate: float = 0.02
     """Peak of Muon (matrices of the layers), on the same schedule."""
     final_learning_rate_fraction: float = 0.02
+    schedule_steps: int = 0
+    """Length of the cosine, where it is longer than the stages (training then ends before the rate has fallen); 0: as long."""
     warmup_steps: int = 100
     betas: tuple[float, float] = (0.9, 0.95)
     max_grad_norm: float = 1.0
@@ -103,7 +105,8 @@ def _optimizers(model: LlamaForCausalLM, settings: PretrainSettings) -> list[tup
 def _schedule(settings: PretrainSettings, step: int) -> float:
     warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
     floor = settings.final_learning_rate_fraction
-    return warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / settings.steps)))
+    length = max(settings.steps, settings.schedule_steps)
+    return warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / length)))
 
 
 def _batch(

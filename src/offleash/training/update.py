@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
 import torch
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from offleash.core import OffleashError
 from offleash.nn import pad, score
-from offleash.objectives import PRESETS, Objective, TokenBatch
+from offleash.objectives import Objective, TokenBatch
 from offleash.training.rollout import Rollout
 from offleash.training.settings import TrainSettings
 
@@ -27,6 +27,7 @@ class Row:
     advantage: float
     group: int
     external: bool
+    correct: bool = False
     ref_logprobs: list[float] | None = None
 
 
@@ -61,7 +62,7 @@ def make_rows(rollout: Rollout, objective: Objective, prompt_ids: list[list[int]
             if decided_PG[p, g]:
                 old = list(member.logprobs) if member.logprobs is not None else None
                 advantage = float(advantages_PG[p, g])
-                rows.append(Row(prompt_ids[p], list(member.token_ids), old, advantage, p, member.external))
+                rows.append(Row(prompt_ids[p], list(member.token_ids), old, advantage, p, member.external, member.verdict.correct is True))
     return rows, advantages_PG
 
 
@@ -87,7 +88,7 @@ class Updater:
         self.objective, self.settings, self.pad_id = objective, settings, pad_id
         self.bad_steps = 0
         # A row of advantage 0 costs a forward pass and moves nothing, unless a regularizer reads it too.
-        self.skip_zero = len(objective.terms) == 1 and PRESETS[objective.name].claims.zero_advantage_is_zero_gradient
+        self.skip_zero = objective.zero_advantage_is_zero_gradient
 
     def update(self, rows: list[Row], step: int) -> dict[str, float]:
         """One pass over the rows; returns metrics averaged over the optimizer steps.
@@ -136,14 +137,21 @@ class Updater:
         denominator = self.objective.denominator(
             row_masks(rows),
             advantages=torch.tensor([r.advantage for r in rows]),
-            external=torch.tensor([r.external for r in rows]),
+            external=torch.tensor([r.external for r in rows]) if self.objective.uses_external else None,
+            correct=torch.tensor([r.correct for r in rows]),
             max_completion_length=self.settings.rollout.max_completion_length,
         )
         active = [r for r in rows if r.advantage != 0.0] if self.skip_zero else rows
         totals: dict[str, float] = {}
         mismatch = 0.0
-        for micro in self._micro_batches(active):
+        micro_batches = self._micro_batches(active)
+        selected = self._select(micro_batches, step)
+        for micro, chosen in zip(micro_batches, selected, strict=True):
             batch = self._token_batch(micro)
+            if self.objective.scope == "micro-batch":
+                batch, _ = self.objective.prepare(batch, key=(self.settings.seed, step))
+            elif chosen is not None:
+                batch = replace(batch, selected=chosen[:, : batch.mask.shape[1]])
             loss, metrics = self.objective.loss(batch, denominator)
             loss.backward()
             for key, value in {"loss": loss.detach(), **metrics}.items():
@@ -157,6 +165,17 @@ class Updater:
             "mismatch": mismatch,
             "trained_rows": len(active) / max(1, len(rows)),
         }
+
+    @torch.no_grad()
+    def _select(self, micro_batches: list[list[Row]], step: int) -> list[Tensor | None]:
+        """For objectives that choose tokens over the whole optimizer step: the chosen ones of each micro-batch."""
+        if self.objective.scope != "step" or not micro_batches:
+            return [None] * len(micro_batches)
+        whole = self._token_batch([row for micro in micro_batches for row in micro])
+        prepared, _ = self.objective.prepare(whole, key=(self.settings.seed, step))
+        if prepared.selected is None:
+            return [None] * len(micro_batches)
+        return list(prepared.selected.split([len(micro) for micro in micro_batches]))
 
     def _token_batch(self, rows: list[Row]) -> TokenBatch:
         logprobs, entropy, mask = self._score(self.model, rows)
@@ -173,7 +192,8 @@ class Updater:
             mask=mask,
             entropy=entropy,
             group_ids=torch.tensor([r.group for r in rows], device=device),
-            external=torch.tensor([r.external for r in rows], device=device) if any(r.external for r in rows) else None,
+            external=torch.tensor([r.external for r in rows], device=device) if self.objective.uses_external else None,
+            correct=torch.tensor([r.correct for r in rows], device=device),
             vocab_size=self.model.config.vocab_size,
         )
 

@@ -117,6 +117,7 @@ class _Batch:
         self._admit()
         while self.live:
             logits = decode(self.decoder, self.token_R[: self.live], self.cache, self.live)
+            self.cache.length[: self.live] += self.alive_R[: self.live]
             self._take(torch.arange(self.live, device=logits.device), logits)
             alive = int(self.alive_R[: self.live].sum())
             waiting = self.next < len(self.requests)

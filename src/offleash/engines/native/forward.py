@@ -67,7 +67,9 @@ def prefill(decoder: Decoder, ids_RS: Tensor, lengths_R: Tensor) -> tuple[Tensor
 
 
 def decode(decoder: Decoder, ids_R: Tensor, cache: Cache, rows: int) -> Tensor:
-    """One token for each of the first `rows` rows of the cache; writes its keys and values.
+    """One token for each of the first `rows` rows of the cache; writes its keys and values at each row's length.
+
+    The caller lengthens the rows that go on; a finished row may be decoded again, in place, until it is taken out.
 
     Returns:
         float32 logits (R, V) for the token after it.
@@ -90,5 +92,4 @@ def decode(decoder: Decoder, ids_R: Tensor, cache: Cache, rows: int) -> Tensor:
             enable_gqa=decoder.heads != decoder.kv_heads,
         )
         x = _finish_layer(decoder, layer, x, attended)
-    cache.length[:rows] += 1
     return _logits(decoder, x[:, 0])

@@ -71,8 +71,7 @@ def normalise(
     if std == "none":
         return centred_PG
     deviation_P1 = standard_deviation(torch.where(member_PG, centred_PG, 0.0), n_P1, std)
-    # With equal members the deviation is 0; an outsider (a demonstration kept out of the baseline) would get 1 /
-    # epsilon.
+    # Equal members have deviation 0; an outsider (a demonstration kept out of the baseline) would get 1 / epsilon.
     divisor_P1 = torch.where(equal_P1, torch.ones_like(deviation_P1), deviation_P1 + std_epsilon)
     return centred_PG / divisor_P1
 

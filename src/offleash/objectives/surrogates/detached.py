@@ -60,6 +60,7 @@ def gppo(
     kept_NT = at_NT.clamp(low, high).exp()
     weight_NT = torch.where(at_NT < low, boundary_low * kept_NT, kept_NT)
     # Above its bound a token of A > 0 meets epsilon_high, one of A < 0 the dual clip, which is hard.
-    weight_NT = torch.where(at_NT > high, torch.where(adv > 0, boundary_high, 0.0) * kept_NT, weight_NT)
+    above_NT = torch.where(adv > 0, boundary_high * kept_NT, 0.0)
+    weight_NT = torch.where(at_NT > high, above_NT, weight_NT)
     loss_NT = -adv * (kept_NT + weight_NT * (log_ratio_NT - at_NT))
     return loss_NT, {"clip_fraction": (at_NT < low) | (at_NT > high)}

@@ -30,7 +30,8 @@
     const line = colour("--line", undefined, styles), soft = colour("--soft", undefined, styles);
     const base = {
       automargin: true, gridcolor: colour("--grid", undefined, styles), linecolor: line, tickcolor: line, ticks: "outside",
-      ticklen: 4, zeroline: false, fixedrange: true, tickfont: { color: soft, size: narrow ? 11 : 12 },
+      ticklen: 4, zeroline: false, fixedrange: true,
+       tickfont: { color: soft, size: narrow ? 11 : 12 },
     };
     const title = { text: (own.title || {}).text, standoff: narrow ? 6 : 10, font: { size: narrow ? 12 : 13, color: soft } };
     return { ...base, ...own, title };
@@ -40,7 +41,7 @@
     const result = {
       ...own,
       font: { family: getComputedStyle(document.body).fontFamily, color: colour("--ink", undefined, styles), size: 13 },
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, showlegend: false, dragmode: false,
+      paper_bgcolor: colour("--surface", undefined, styles), plot_bgcolor: colour("--surface", undefined, styles), autosize: true, showlegend: false, dragmode: false,
       margin: { l: narrow ? 44 : 56, r: narrow ? 10 : 16, t: 10, b: narrow ? 40 : 46, pad: 0 },
       hoverlabel: {
         bgcolor: colour("--surface", undefined, styles), bordercolor: colour("--line", undefined, styles), align: "left",
@@ -49,6 +50,9 @@
       },
     };
     for (const key of Object.keys(own)) if (/^[xy]axis/.test(key)) result[key] = axis(result[key], narrow, styles);
+    if (result.hovermode === "x unified") {
+      Object.assign(result.xaxis, { showspikes: true, spikemode: "across", spikedash: "dot", spikethickness: 1, spikecolor: colour("--soft", undefined, styles) });
+    }
     return result;
   }
 

@@ -1,0 +1,74 @@
+"""The page of a plain run folder."""
+
+from __future__ import annotations
+
+import json
+
+from offleash import report
+from offleash.store import RunFolder
+
+
+def test_a_run_page(tmp_path, studio):
+    run = studio.make_run(tmp_path / "grpo", studio.ARMS[1])
+    page = report.build(run.path).read_text()
+    twin = json.loads((run.path / "report.json").read_text())
+    rows = run.metrics()
+    assert twin["kind"] == "run" and twin["step"] == [row["step"] for row in rows]
+    assert twin["metrics"]["reward"] == [row["reward"] for row in rows]
+    assert twin["metrics"]["grad_norm"][6] is None
+    assert [p["step"] for p in twin["probes"]] == [40, 80, 120]
+    assert twin["timings"]["tokens"] == 120 * 7000
+    assert "gradient not finite &lt;b&gt;" in page
+    assert "<script>alert(1)" not in page and "&lt;script&gt;alert(1)" in page
+    assert set(twin) - {key.split(".")[0].removesuffix("[]") for key in twin["keys"]} <= {"schema", "keys"}
+
+
+def test_a_run_that_has_just_begun(tmp_path):
+    run = RunFolder.create(tmp_path / "new", "steps: 3\n", {})
+    page = report.build(run.path).read_text()
+    for sentence in (
+        "A training run that has not logged a step yet.",
+        "No probe was made",
+        "Nothing out of the ordinary was logged.",
+        "No timing was logged.",
+        "The run kept no completions.",
+    ):
+        assert sentence in page
+
+
+def test_a_truncated_log_is_said(tmp_path, studio):
+    run = studio.make_run(tmp_path / "cut", studio.ARMS[1], steps=5)
+    with (run.path / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 6, "rew')
+    page = report.build(run.path).read_text()
+    assert "The last line of metrics.jsonl is incomplete and left out." in page
+
+
+def test_completions_of_a_run(tmp_path, studio):
+    run = studio.make_run(tmp_path / "kept", studio.ARMS[1], steps=2)
+    samples, verdicts = studio.rows_of_one_problem()
+    run.add_samples(2, samples)
+    run.add_verdicts(2, verdicts)
+    page = report.build(run.path).read_text()
+    twin = json.loads((run.path / "report.json").read_text())
+    (problem,) = twin["completions"]
+    arm = problem["arms"]["run"]
+    assert arm["n"] == sum(v.correct is not None for v in verdicts) and arm["c"] == sum(
+        v.correct is True for v in verdicts
+    )
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page and "<img" not in page
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path, studio):
+    run = studio.make_run(tmp_path / "twice", studio.ARMS[1], steps=30)
+    a, b = (report.build(run.path, tmp_path / name).read_bytes() for name in "ab")
+    assert a == b
+
+
+def test_a_constant_metric_is_not_drawn_as_zero(tmp_path, studio):
+    from offleash.report import figures
+
+    figure = figures.training(
+        "lr", "lr", {"x": {"step": [1, 2], "metrics": {"lr": [1e-4, 1e-4]}}}, figures.looks(["x"])
+    )
+    assert figure is not None and figure["layout"]["yaxis"]["range"] == [0.0, 2e-4]
