@@ -219,7 +219,7 @@ def write(out: Path, document: str) -> Path:
 
 def text_of(comparison: Comparison, a: str, b: str) -> str:
     """A table of pass@k and differences, the ledger of problems, and the verdict."""
-    from offleash.report.digits import interval, number
+    from offleash.report.digits import band, number
 
     header = ("k", f"A: {a}", f"B: {b}", "B - A", "simultaneous 95% band")
     rows = []
@@ -230,8 +230,7 @@ def text_of(comparison: Comparison, a: str, b: str) -> str:
                 str(k),
                 number(left.value, left.low, left.high),
                 number(right.value, right.low, right.high),
-                number(value, low, high, signed=True),
-                interval(low, high, signed=True),
+                *band(value, low, high),
             )
         )
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]

@@ -58,15 +58,14 @@ SHORT = Plan(
 FULL = Plan(
     title="countdown: RLVR on a small model, long runs",
     arms=(
-        ArmPlan("GRPO", "countdown/grpo.yaml", (50, 100, 200)),
-        ArmPlan("GRPO-N", "countdown/grpo-n.yaml", (50, 100, 200)),
-        ArmPlan("RL-PLUS", "countdown/rl-plus.yaml", (50, 100, 200)),
-        ArmPlan("SFT on the same traces", "countdown/sft.yaml", (50, 100, 200)),
+        ArmPlan("GRPO", "countdown/grpo.yaml", (60, 120)),
+        ArmPlan("GRPO-N", "countdown/grpo-n.yaml", (60, 120)),
+        ArmPlan("RL-PLUS", "countdown/rl-plus.yaml", (60, 120)),
+        ArmPlan("SFT on the same traces", "countdown/sft.yaml", (60, 120)),
     ),
-    strata=(("five numbers", 5, 200), ("seven numbers", 7, 200)),
-    samples=512,
+    strata=(("five numbers", 5, 200), ("seven numbers", 7, 100)),
+    samples=256,
     checkpoint_problems=100,
-    ks=(1, 8, 64, 256, 512),
 )
 
 

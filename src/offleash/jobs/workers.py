@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -204,7 +205,12 @@ class _Lines:
             now = time.monotonic()
             if now - self.last.get(name, 0.0) >= PLAIN_SECONDS:
                 self.last[name] = now
-                console().print(f"{now - self.start:5.0f} s  {name}: {done}/{total}  {text}")
+                _say(f"{now - self.start:5.0f} s  {name}: {done}/{total}  {text}")
 
     def finish(self, name: str) -> None:
-        console().print(f"{time.monotonic() - self.start:5.0f} s  {name}: done")
+        _say(f"{time.monotonic() - self.start:5.0f} s  {name}: done")
+
+
+def _say(line: str) -> None:
+    """A plain line; a console would fold it at 80 columns where there is no terminal."""
+    print(line.rstrip(), file=sys.stderr, flush=True)

@@ -62,7 +62,17 @@ def make_rows(rollout: Rollout, objective: Objective, prompt_ids: list[list[int]
             if decided_PG[p, g]:
                 old = list(member.logprobs) if member.logprobs is not None else None
                 advantage = float(advantages_PG[p, g])
-                rows.append(Row(prompt_ids[p], list(member.token_ids), old, advantage, p, member.external, member.verdict.correct is True))
+                rows.append(
+                    Row(
+                        prompt_ids[p],
+                        list(member.token_ids),
+                        old,
+                        advantage,
+                        p,
+                        member.external,
+                        member.verdict.correct is True,
+                    )
+                )
     return rows, advantages_PG
 
 
