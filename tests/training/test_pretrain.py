@@ -20,7 +20,7 @@ def test_it_learns_and_repeats_to_the_bit(tmp_path: Path) -> None:
     first = pretrain(settings, tmp_path / "a", lambda step, loss: losses.append(loss))
     second = pretrain(settings, tmp_path / "b")
     assert nn.identity(*first) == nn.identity(*second) == nn.identity(*nn.load(str(tmp_path / "a")))
-    assert len(losses) == 60 and sum(losses[30:40]) < 0.6 * sum(losses[:10])
+    assert len(losses) == 60 and sum(losses[30:40]) < 0.75 * sum(losses[:10])
 
 
 def test_bad_recipes_are_named() -> None:

@@ -21,7 +21,7 @@ from offleash.engines import SamplingSettings
 from offleash.engines.native import NativeEngine
 from offleash.objectives import get
 from offleash.store import RunFolder
-from offleash.training import Hooks, TrainSettings, train
+from offleash.training import Hooks, TrainSettings, check, train
 from offleash.training import update as update_module
 from offleash.training.rollout import collect
 from offleash.training.settings import (
@@ -223,6 +223,26 @@ def test_full_disk_at_checkpoint_time(base: str, tmp_path: Path, monkeypatch: py
         train(recipe(base, steps=4), RunFolder.open(tmp_path / "r"), resume=True)
     latest = RunFolder.open(tmp_path / "r").latest_checkpoint()
     assert latest == run.checkpoint_dir(2) and same(before, weights(latest))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "/nowhere"}, "model: no folder '/nowhere'"),
+        ({"task": TaskSettings(name="countdwn")}, "did you mean 'countdown'"),
+        ({"task": TaskSettings(levels=(9,))}, "no level 9; levels: 2, 3"),
+        ({"task": TaskSettings(split="tset")}, "split 'tset'"),
+        ({"objective": ObjectiveSettings("gropo")}, "did you mean 'grpo'"),
+        ({"objective": ObjectiveSettings("grpo", {"epsilon_hgih": 0.3})}, "epsilon_high"),
+        ({"external": ExternalSettings(1)}, "grpo has no rule for demonstrations"),
+        ({"objective": ObjectiveSettings("sft")}, "learns from demonstrations; set it to 1"),
+    ],
+)
+def test_what_a_recipe_names_is_checked_before_anything_is_written(
+    changes: dict[str, object], message: str, base: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        check(recipe(base, **changes))
 
 
 def test_probe_results_are_events(base: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -67,6 +68,8 @@ class _Plain:
 
 def step_text(metrics: dict[str, float], timings: dict[str, float]) -> str:
     """What the training display shows of a step."""
+    if math.isnan(metrics["reward"]):  # a supervised objective draws nothing
+        return f"loss {metrics['loss']:.4f}"
     return (
         f"reward {metrics['reward']:.3f}  entropy {metrics['token_entropy']:.3f}  "
         f"length {metrics['completion_length']:.1f}  {timings['tokens_per_s']:.0f} tok/s"

@@ -9,7 +9,7 @@ from offleash.core import InputError
 from offleash.jobs.display import console, progress, step_text
 from offleash.jobs.recipe import dump, load_recipe
 from offleash.store import RunFolder
-from offleash.training import Hooks, TrainSettings, train
+from offleash.training import Hooks, TrainSettings, check, train
 
 
 def run(
@@ -17,6 +17,7 @@ def run(
 ) -> Path | None:
     """Train by a recipe; returns the run folder (None for a dry run, which prints what would be run)."""
     settings = load_recipe(recipe, TrainSettings, overrides)
+    check(settings)
     if dry_run:
         print(dump(settings), end="")
         for line in inert(settings):
@@ -83,6 +84,4 @@ def inert(settings: TrainSettings) -> list[str]:
         found.append("optimizer.minibatches is 1: every importance ratio is 1, so clipping and ratio caps never act")
     if settings.objective.name == "sft" and settings.rollout.num_generations:
         found.append("objective sft reads demonstrations only: rollout.num_generations only costs time; set it to 0")
-    if settings.external.per_group and settings.objective.name not in ("rl-plus", "luffy", "sft", "grpo+sft-loss"):
-        found.append(f"external.per_group: objective {settings.objective.name} has no rule for demonstrations")
     return found

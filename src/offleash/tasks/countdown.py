@@ -51,6 +51,8 @@ def split_of(numbers: tuple[int, ...], target: int) -> str:
 
 def _draw(level: int, generator: np.random.Generator, tries: int) -> tuple[Draw, np.ndarray]:
     """Random expressions at this level, and the rows whose value can be a target."""
+    if level not in LEVELS:
+        raise InputError(f"level: countdown has no level {level}; levels: {', '.join(map(str, LEVELS))}")
     spec = LEVELS[level]
     drawn = draw_flat(generator.integers(1, spec.largest + 1, size=(tries, spec.numbers)), generator)
     return drawn, np.flatnonzero((drawn.value_N >= spec.low) & (drawn.value_N <= spec.high))

@@ -21,6 +21,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from offleash import nn, tasks
+from offleash.core import InputError
 from offleash.engines import SamplingSettings
 from offleash.engines.native import NativeEngine
 from offleash.objectives import get as get_objective
@@ -43,6 +44,27 @@ class Hooks:
     probe: Probe | None = None
 
 
+def check(settings: TrainSettings) -> None:
+    """Raise an InputError for what a recipe names and is not there, before anything is written.
+
+    Looks at the model folder, the task with its levels and split, and the objective with its overrides and demonstrations.
+    """
+    nn.model_folder(settings.model)
+    task = tasks.get(settings.task.name)
+    for level in settings.task.levels:
+        task.generate((settings.seed, "check"), level, settings.task.split)
+    objective = get_objective(settings.objective.name, **settings.objective.overrides)
+    if settings.external.per_group and not objective.uses_external:
+        raise InputError(
+            f"external.per_group: objective {settings.objective.name} has no rule for demonstrations; set it to 0, or use "
+            "rl-plus, luffy, sft or grpo+sft-loss"
+        )
+    if objective.needs_external and not settings.external.per_group:
+        raise InputError(
+            f"external.per_group: 0, but objective {settings.objective.name} learns from demonstrations; set it to 1"
+        )
+
+
 def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hooks: Hooks | None = None) -> Path:
     """Train to `settings.steps`; returns the last checkpoint's folder.
 
@@ -53,6 +75,7 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
         OffleashError: gradients that stay not finite, a disk that is full.
     """
     hooks = hooks or Hooks()
+    check(settings)
     task, objective = (
         tasks.get(settings.task.name),
         get_objective(settings.objective.name, **settings.objective.overrides),
