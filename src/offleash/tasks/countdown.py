@@ -58,7 +58,7 @@ def _draw(level: int, generator: np.random.Generator, tries: int) -> tuple[Draw,
     return drawn, np.flatnonzero((drawn.value_N >= spec.low) & (drawn.value_N <= spec.high))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=2)  # the tables of seven numbers take 150 MB
 def _counter(numbers: tuple[int, ...]) -> Counter:
     return Counter(numbers)
 

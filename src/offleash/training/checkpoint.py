@@ -41,9 +41,12 @@ def save(
         (partial / STATE).write_text(json.dumps(state, sort_keys=True))
         for file in partial.iterdir():
             _sync(file)
+        old = folder.with_name(folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(old)
         partial.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
         _sync(folder.parent)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)

@@ -88,9 +88,10 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
     engine = NativeEngine(model, tokenizer, sampling, settings.rollout.rows)
     updater = Updater(model, reference, optimizer, objective, settings, tokenizer.pad_token_id or 0)
     folder = run.checkpoint_dir(start)
+    # A probe is logged before the checkpoint of its step: a kill between the two repeats it, the other way round would lose it.
     if start == 0:
-        checkpoint.save(folder, model, tokenizer, optimizer, {"step": 0})
         _probe(hooks, run, settings, 0, model, tokenizer)
+        checkpoint.save(folder, model, tokenizer, optimizer, {"step": 0})
     with _interruptible() as interrupted:
         for step in range(start, settings.steps):
             clock = _Clock()
@@ -107,6 +108,7 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
             run.append_timings(timings)
             if hooks.on_step:
                 hooks.on_step(step + 1, metrics, timings)
+            _probe(hooks, run, settings, step + 1, model, tokenizer)
             last = step + 1 == settings.steps or bool(interrupted)
             if last or (step + 1) % settings.checkpoint_every == 0:
                 folder = run.checkpoint_dir(step + 1)
@@ -116,7 +118,6 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
                     {"step": step + 1, "kind": "interrupted", "message": "stopped by the user; --resume goes on"}
                 )
                 raise KeyboardInterrupt
-            _probe(hooks, run, settings, step + 1, model, tokenizer)
     return folder
 
 
@@ -136,9 +137,10 @@ def _probe(
 def _resume(run: RunFolder, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> int:
     """Restore the newest complete checkpoint and drop what was logged after it; 0 where there is none."""
     folder = run.latest_checkpoint()
-    step = 0
-    if folder is not None:
-        step = int(str(checkpoint.restore(folder, model, optimizer)["step"]))
+    if folder is None:
+        run.truncate_after(-1)
+        return 0
+    step = int(str(checkpoint.restore(folder, model, optimizer)["step"]))
     run.truncate_after(step)
     return step
 
