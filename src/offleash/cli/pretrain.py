@@ -10,8 +10,8 @@ import typer
 EXAMPLES = """
 \b
 Examples:
-  offleash pretrain recipes/countdown/base.yaml --out models/base
-  offleash pretrain recipes/countdown/base.yaml steps=200 model.num_hidden_layers=2 --out models/small
+  offleash pretrain recipes/countdown_base.yaml --out models/base
+  offleash pretrain recipes/countdown_base.yaml batch_size=64 model.num_hidden_layers=2 --out models/small
 """
 
 

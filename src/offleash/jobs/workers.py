@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -56,6 +57,10 @@ class Crew:
             try:
                 return self._drive(pool, events)
             except BaseException:
+                # A signal to this process alone does not reach the workers; each finishes its step and saves a checkpoint.
+                for child in multiprocessing.active_children():
+                    if child.pid is not None:
+                        os.kill(child.pid, signal.SIGINT)
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
             finally:
