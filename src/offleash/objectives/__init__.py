@@ -8,14 +8,14 @@
 A method is a row of PRESETS: an advantage, a surrogate, regularizers and a reduction.
 """
 
-from offleash.objectives import advantages, regularizers, surrogates  # noqa: F401  (registers the parts)
+from offleash.objectives import advantages, credits, regularizers, surrogates  # noqa: F401  (registers the parts)
 from offleash.objectives.batch import GroupBatch, TokenBatch
 from offleash.objectives.compose import Objective, Term
 from offleash.objectives.document import describe
 from offleash.objectives.preset import Claims, Preset, get, register
 from offleash.objectives.presets import PRESETS
 from offleash.objectives.reduce import Denominator, Reduction
-from offleash.objectives.registry import PerToken, advantage, regularizer, surrogate
+from offleash.objectives.registry import PerToken, State, advantage, credit, regularizer, surrogate
 
 __all__ = [
     "PRESETS",
@@ -24,11 +24,13 @@ __all__ = [
     "GroupBatch",
     "Objective",
     "PerToken",
+    "State",
     "Preset",
     "Reduction",
     "Term",
     "TokenBatch",
     "advantage",
+    "credit",
     "describe",
     "get",
     "register",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,35 +15,75 @@ from offleash.core.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class GroupBatch:
-    """P prompts with G completions each, before they are tokens of a loss.
+    """P prompts with G completions each, before they are tokens of a loss. Most rows read the rewards alone.
 
     Attributes:
         rewards_PG: the verifier's reward of each completion.
         external_PG: True where the completion is a demonstration, not a rollout; None if there is none.
         valid_PG: False where the verifier could not decide. Such a completion belongs to no baseline and has advantage
             0. None if all are decided.
+        prompts: names of the prompts, for what is remembered of them from step to step.
+        answers_PG: equal numbers for equal answers to the same prompt.
+        clusters_PG: equal numbers for completions that count as the same idea.
+        lengths_PG: tokens that count in the loss.
+        mean_logprobs_PG: mean over a completion's tokens of the log-prob at sampling, in nats.
+        step_rewards_PGS: reward of each of up to S steps of a trajectory.
+        step_tags_PGS: kind of each step, at least 0; -1 for a step of no kind.
+        step_states_PGS: equal numbers for steps taken from the same state of the same prompt.
+        step_mask_PGS: True where a trajectory has a step.
+        reference_logprobs_PGR: log-prob of each of the R tokens of the prompt's reference after this completion.
+        masked_logprobs_PR: the same without any completion before them.
+        reference_mask_PR: True where the reference has a token.
+        stats: what `Objective.prepare` found.
     """
 
     rewards_PG: Float[Tensor, "P G"]
     external_PG: Bool[Tensor, "P G"] | None = None
     valid_PG: Bool[Tensor, "P G"] | None = None
+    prompts: tuple[str, ...] | None = None
+    answers_PG: Int[Tensor, "P G"] | None = None
+    clusters_PG: Int[Tensor, "P G"] | None = None
+    lengths_PG: Int[Tensor, "P G"] | None = None
+    mean_logprobs_PG: Float[Tensor, "P G"] | None = None
+    step_rewards_PGS: Float[Tensor, "P G S"] | None = None
+    step_tags_PGS: Int[Tensor, "P G S"] | None = None
+    step_states_PGS: Int[Tensor, "P G S"] | None = None
+    step_mask_PGS: Bool[Tensor, "P G S"] | None = None
+    reference_logprobs_PGR: Float[Tensor, "P G R"] | None = None
+    masked_logprobs_PR: Float[Tensor, "P R"] | None = None
+    reference_mask_PR: Bool[Tensor, "P R"] | None = None
+    stats: Mapping[str, Tensor] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise InputError for wrong shapes and for rewards that are not finite (where they are valid)."""
+        """Raise InputError for wrong shapes and for numbers that are not finite (where they are valid)."""
+        shape = tuple(self.rewards_PG.shape)
         if self.rewards_PG.ndim != 2 or not self.rewards_PG.is_floating_point():
             raise InputError(
-                f"rewards_PG: is {self.rewards_PG.dtype} of shape {tuple(self.rewards_PG.shape)}; "
-                "give a float tensor of shape (prompts, group)"
+                f"rewards_PG: is {self.rewards_PG.dtype} of shape {shape}; give a float tensor of shape (prompts, group)"
             )
         for name in ("external_PG", "valid_PG"):
-            _check_mask(name, getattr(self, name), tuple(self.rewards_PG.shape))
-        bad = ~self.rewards_PG.isfinite() & self.decided_PG
-        if bad.any():
-            p, g = bad.nonzero()[0].tolist()
-            raise InputError(
-                f"rewards_PG: row {p}, sample {g} is {self.rewards_PG[p, g].item()}; "
-                "a completion without a verdict must be False in valid_PG"
-            )
+            _check_mask(name, getattr(self, name), shape)
+        if self.prompts is not None and len(self.prompts) != shape[0]:
+            raise InputError(f"prompts: {len(self.prompts)} names for {shape[0]} prompts; give one each")
+        self._check_annotations(shape)
+        for name in ("rewards_PG", "mean_logprobs_PG"):
+            value = getattr(self, name)
+            bad = ~value.isfinite() & self.decided_PG if value is not None else torch.zeros(1, dtype=torch.bool)
+            if bad.any():
+                p, g = bad.nonzero()[0].tolist()
+                raise InputError(
+                    f"{name}: row {p}, sample {g} is {value[p, g].item()}; "
+                    "a completion without a verdict must be False in valid_PG"
+                )
+
+    def _check_annotations(self, shape: tuple[int, ...]) -> None:
+        for f in fields(self):
+            value, axes = getattr(self, f.name), f.name.rpartition("_")[2]
+            if not isinstance(value, Tensor) or axes not in ("PG", "PGS", "PGR", "PR"):
+                continue
+            wanted = shape if axes.startswith("PG") else shape[:1]
+            if value.ndim != len(axes) or tuple(value.shape[: len(wanted)]) != wanted:
+                raise InputError(f"{f.name}: shape is {tuple(value.shape)}; rewards_PG is of shape {shape}")
 
     @property
     def decided_PG(self) -> Bool[Tensor, "P G"]:
@@ -49,6 +91,25 @@ class GroupBatch:
         if self.valid_PG is not None:
             return self.valid_PG
         return torch.ones_like(self.rewards_PG, dtype=torch.bool)
+
+    def members(self, index_G: Int[Tensor, " H"]) -> GroupBatch:
+        """The groups with these members, in this order. What `prepare` found is left out."""
+        changes: dict[str, Any] = {"stats": {}}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor) and f.name.rpartition("_")[2].startswith("PG"):
+                changes[f.name] = value[:, index_G]
+        return replace(self, **changes)
+
+    def require(self, name: str) -> Tensor:
+        """The field or the prepared statistic `name`, or InputError if this batch does not carry it."""
+        value = getattr(self, name, None)
+        if value is None:
+            value = self.stats.get(name)
+        if value is None:
+            raise InputError(f"{name}: this objective needs it and the groups have none")
+        assert isinstance(value, Tensor)
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +127,10 @@ class TokenBatch:
         external: True for demonstration rows.
         correct: True for completions the verifier accepted, for terms that imitate them.
         group_ids: which prompt each row belongs to.
+        planning: True at tokens that plan rather than carry out, for token credit.
+        engine_logprobs: log-probs as the sampling engine gave them, where old_logprobs are the trainer's own.
         selected: tokens chosen over the whole step batch by `Objective.prepare`.
+        controls: numbers decided by `Objective.prepare`, e.g. the coefficient of an adaptive bonus.
     """
 
     logprobs: Float[Tensor, "N T"]
@@ -79,7 +143,10 @@ class TokenBatch:
     external: Bool[Tensor, " N"] | None = None
     correct: Bool[Tensor, " N"] | None = None
     group_ids: Int[Tensor, " N"] | None = None
+    planning: Bool[Tensor, "N T"] | None = None
+    engine_logprobs: Float[Tensor, "N T"] | None = None
     selected: Bool[Tensor, "N T"] | None = None
+    controls: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def advantages_NT(self) -> Float[Tensor, "N _"]:
@@ -102,8 +169,9 @@ class TokenBatch:
 
     def rows(self, index: slice | Int[Tensor, " M"] | Bool[Tensor, " N"]) -> TokenBatch:
         """The batch of some of the rows: a micro-batch."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "vocab_size"}
-        return replace(self, **{name: value[index] for name, value in tensors.items() if value is not None})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        taken: dict[str, Any] = {name: value[index] for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **taken)
 
     def check(self) -> None:
         """Raise InputError for wrong shapes or types, and for a number at an unmasked position that is not finite."""
@@ -114,11 +182,12 @@ class TokenBatch:
         _check_mask("external", self.external, n_t[:1])
         _check_mask("correct", self.correct, n_t[:1])
         _check_mask("selected", self.selected, n_t)
+        _check_mask("planning", self.planning, n_t)
         if tuple(self.advantages.shape) not in (n_t[:1], n_t):
             raise InputError(f"advantages: shape is {tuple(self.advantages.shape)}; give {n_t[:1]} or {n_t}")
         if self.vocab_size < 1:
             raise InputError(f"vocab_size: is {self.vocab_size}; give the number of tokens of the vocabulary")
-        for name in ("logprobs", "old_logprobs", "ref_logprobs", "entropy", "advantages"):
+        for name in ("logprobs", "old_logprobs", "engine_logprobs", "ref_logprobs", "entropy", "advantages"):
             value = getattr(self, name)
             if value is None:
                 continue

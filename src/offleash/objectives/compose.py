@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any, overload
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from offleash.core.errors import InputError
 from offleash.objectives.advantages.group import require_group
 from offleash.objectives.batch import GroupBatch, TokenBatch
 from offleash.objectives.reduce import Denominator, Reduction, RowFlags, count
-from offleash.objectives.registry import PerToken
+from offleash.objectives.registry import PerToken, State
 from offleash.objectives.regularizers.kl import k3
 
 Key = tuple[str | int, ...]
+Prepare = Callable[[Any, State], tuple[Mapping[str, Any], State]]
 
 
 @dataclass(frozen=True)
@@ -36,29 +38,47 @@ class Objective:
     Attributes:
         name: the preset it comes from.
         settings: every setting as resolved; `get(name, **settings)` builds the same objective again.
-        advantage: from a GroupBatch to adv_PG.
+        advantage: from a GroupBatch to adv_PG, or adv_PGS with one number a step.
         terms: the surrogate first, then regularizers. The loss is their sum.
+        credit: spreads a completion's advantage over its tokens for the surrogate; None where all get the same.
         needs: TokenBatch fields a batch must carry.
-        group_baseline: whether a group of one is an error.
+        group_needs: GroupBatch fields that groups must carry beyond the rewards.
+        least_group: the smallest group it can compare.
         uses_external: whether it has a rule for demonstration rows.
         needs_external: whether it does nothing without them.
         zero_advantage_is_zero_gradient: whether rows of advantage 0 can be left out of the backward pass.
         select: chooses tokens for `prepare`, or None.
-        scope: on what `prepare` must be called before `loss`: "step" (the whole optimizer step), "micro-batch", or
-            None where there is nothing to prepare.
+        scope: on what `prepare` must see the current log-probs before `loss`: "step" (the whole optimizer step),
+            "micro-batch", or None where no tokens are chosen.
+        prepare_groups: what the advantage remembers from step to step, or None.
+        prepare_tokens: what regularizers remember, by name.
     """
 
     name: str
     settings: Mapping[str, object]
     advantage: Callable[[GroupBatch], Tensor]
     terms: tuple[Term, ...]
+    credit: Callable[[TokenBatch], Tensor] | None = None
     needs: frozenset[str] = frozenset()
-    group_baseline: bool = False
+    group_needs: frozenset[str] = frozenset()
+    least_group: int = 1
     uses_external: bool = False
     needs_external: bool = False
     zero_advantage_is_zero_gradient: bool = False
     select: Callable[[TokenBatch, Key], Tensor] | None = None
     scope: str | None = None
+    prepare_groups: Prepare | None = None
+    prepare_tokens: Mapping[str, Prepare] = field(default_factory=dict)
+
+    @property
+    def group_baseline(self) -> bool:
+        """Whether a group of one is an error."""
+        return self.least_group > 1
+
+    @property
+    def remembers(self) -> bool:
+        """Whether `prepare` keeps a state, which belongs into checkpoints."""
+        return self.prepare_groups is not None or bool(self.prepare_tokens)
 
     @property
     def needs_old(self) -> bool:
@@ -77,27 +97,37 @@ class Objective:
 
     def advantages(
         self,
-        rewards_PG: Float[Tensor, "P G"],
+        rewards_PG: Float[Tensor, "P G"] | GroupBatch,
         external_PG: Bool[Tensor, "P G"] | None = None,
         valid_PG: Bool[Tensor, "P G"] | None = None,
-    ) -> Float[Tensor, "P G"]:
-        """Advantages of P groups of G completions.
+    ) -> Float[Tensor, "P G"] | Float[Tensor, "P G S"]:
+        """Advantages of P groups of G completions; with a step axis for objectives that give steps their own.
 
         Args:
-            rewards_PG: rewards.
+            rewards_PG: rewards; or a GroupBatch, for objectives that read more of the groups (`group_needs`).
             external_PG: True for demonstrations.
             valid_PG: False where there is no verdict; such a completion is in no baseline and gets 0.
 
         Raises:
-            InputError: a reward is not finite; a group of one under a group baseline.
+            InputError: a number is not finite; a group is too small; a field that the objective needs is missing.
         """
-        group = GroupBatch(rewards_PG=rewards_PG, external_PG=external_PG, valid_PG=valid_PG)
+        if isinstance(rewards_PG, GroupBatch):
+            group = rewards_PG
+        else:
+            group = GroupBatch(rewards_PG=rewards_PG, external_PG=external_PG, valid_PG=valid_PG)
+        self._check_groups(group)
+        adv = self.advantage(group)
+        if group.valid_PG is None:
+            return adv
+        return torch.where(group.valid_PG if adv.ndim == 2 else group.valid_PG[..., None], adv, 0.0)
+
+    def _check_groups(self, group: GroupBatch) -> None:
         group.check()
-        self._refuse_external(external_PG)
-        if self.group_baseline:
-            require_group(self.name, rewards_PG)
-        adv_PG = self.advantage(group)
-        return adv_PG if valid_PG is None else torch.where(valid_PG, adv_PG, 0.0)
+        self._refuse_external(group.external_PG)
+        require_group(self.name, group.rewards_PG, self.least_group)
+        for name in sorted(self.group_needs):
+            if getattr(group, name) is None:
+                raise InputError(f"{name}: {self.name} needs it and the groups have none")
 
     def denominator(
         self,
@@ -106,6 +136,8 @@ class Objective:
         advantages: Float[Tensor, " N"] | Float[Tensor, "N T"] | None = None,
         external: Bool[Tensor, " N"] | None = None,
         correct: Bool[Tensor, " N"] | None = None,
+        group_ids: Int[Tensor, " N"] | None = None,
+        selected: Bool[Tensor, "N T"] | None = None,
         max_completion_length: int | None = None,
     ) -> Denominator:
         """What the loss is divided by: counted once over the WHOLE step batch, then given to every `loss` call.
@@ -117,29 +149,57 @@ class Objective:
             advantages: needed by objectives that count negative or positive samples.
             external: needed by objectives that count demonstrations apart.
             correct: needed by objectives that imitate correct completions.
+            group_ids: needed by objectives that weigh prompts equally; over several processes they must differ.
+            selected: needed by objectives that count chosen tokens: those that `prepare` chose.
             max_completion_length: generation limit, for constant-length reductions (dr-grpo).
 
         Raises:
             InputError: something this objective's reductions need is missing.
         """
-        result = count(mask, RowFlags(advantages, external, correct), max_completion_length)
+        flags = RowFlags(advantages, external, correct, selected, group_ids)
+        result = count(mask, flags, max_completion_length)
         for term in self.terms:
             term.reduction.check(result)
         return result
 
-    def prepare(self, batch: TokenBatch, state: object = None, *, key: Key = ()) -> tuple[TokenBatch, object]:
-        """What must be decided over many tokens at once, written into the batch; nothing where `scope` is None.
+    @overload
+    def prepare(self, batch: GroupBatch, state: State | None = None, *, key: Key = ()) -> tuple[GroupBatch, State]: ...
+
+    @overload
+    def prepare(self, batch: TokenBatch, state: State | None = None, *, key: Key = ()) -> tuple[TokenBatch, State]: ...
+
+    def prepare(
+        self, batch: GroupBatch | TokenBatch, state: State | None = None, *, key: Key = ()
+    ) -> tuple[GroupBatch | TokenBatch, State]:
+        """What must be decided over many completions or tokens at once, written into the batch.
 
         Args:
-            batch: the whole step, or a micro-batch, as `scope` says. Its logprobs need no gradient; those at sampling
-                time serve where the step is the first after the rollout.
-            state: what the last call returned; no row keeps one yet.
+            batch: the groups of a rollout, before `advantages`; and the tokens of an optimizer step (or of a
+                micro-batch, as `scope` says), before `denominator` and `loss`. Its logprobs need no gradient; where
+                `scope` is None those at sampling time will do.
+            state: what the last call returned, or came back from a checkpoint; None at the start.
             key: for random choices, e.g. (seed, step).
+
+        Returns:
+            The batch with `stats`, or with `selected` and `controls`, and the next state, in JSON's types.
         """
-        if self.select is None:
+        state = dict(state or {})
+        if isinstance(batch, GroupBatch):
+            if self.prepare_groups is not None:
+                self._check_groups(batch)
+                found, state["advantage"] = self.prepare_groups(batch, state.get("advantage", {}))
+                batch = replace(batch, stats=found)
+            return batch, state
+        if self.select is None and not self.prepare_tokens:
             return batch, state
         batch.check()
-        return replace(batch, selected=self.select(batch, key)), state
+        controls: dict[str, float] = {}
+        for name, prepare in self.prepare_tokens.items():
+            found, state[name] = prepare(batch, state.get(name, {}))
+            controls |= found
+        if self.select is not None:
+            batch = replace(batch, selected=self.select(batch, key))
+        return replace(batch, controls=controls), state
 
     def loss(
         self, batch: TokenBatch, denominator: Denominator, *, check: bool = True
@@ -157,7 +217,9 @@ class Objective:
         """
         if check:
             self._check(batch)
-        flags = RowFlags(batch.advantages, batch.external, batch.correct)
+        flags = RowFlags(batch.advantages, batch.external, batch.correct, batch.selected, batch.group_ids)
+        if self.credit is not None:
+            batch = replace(batch, advantages=self.credit(batch))
         total = batch.logprobs.new_zeros(())
         metrics: dict[str, Tensor] = {}
         for term in self.terms:
@@ -184,6 +246,21 @@ class Objective:
             raise InputError(
                 f"external: {self.name} has no rule for demonstrations; leave them out, or use rl-plus, luffy or sft"
             )
+
+
+def over_tokens(
+    adv: Float[Tensor, "P G"] | Float[Tensor, "P G S"], step_NT: Int[Tensor, "N T"] | None = None
+) -> Float[Tensor, " N"] | Float[Tensor, "N T"]:
+    """Advantages as a TokenBatch takes them: a number a completion, or that of the step each token belongs to.
+
+    `step_NT` numbers the step of each token of the N = P x G completions; -1 for a token of no step, which gets 0.
+    """
+    if adv.ndim == 2:
+        return adv.flatten()
+    if step_NT is None:
+        raise InputError("step_NT: the advantages are one a step; say which step each token belongs to")
+    adv_NT = adv.flatten(0, 1).gather(1, step_NT.clamp(min=0))
+    return torch.where(step_NT >= 0, adv_NT, 0.0)
 
 
 def _share(value_NT: Tensor, batch: TokenBatch, denominator: Denominator) -> Tensor:

@@ -7,22 +7,23 @@ micro-batch would weigh a token by the company it was packed with.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from offleash.core.errors import InputError, unknown_name
 
-MODES = ("token-mean", "sequence-mean", "sequence-sum", "constant-length", "constant-sum")
-ROWS = ("all", "policy", "external", "negative", "positive", "correct")
+MODES = ("token-mean", "sequence-mean", "prompt-mean", "sequence-sum", "constant-length", "constant-sum")
+ROWS = ("all", "policy", "external", "negative", "positive", "correct", "selected")
 TOLD_BY = {
     "policy": "external",
     "external": "external",
     "negative": "advantages",
     "positive": "advantages",
     "correct": "correct",
+    "selected": "selected",
 }
 
 
@@ -47,6 +48,16 @@ def constant_length(
     return _masked(loss_NT, mask_NT).sum() / (_or_one(sequences) * length)
 
 
+def prompt_mean(
+    loss_NT: Float[Tensor, "N T"], mask_NT: Bool[Tensor, "N T"], tokens_N: Float[Tensor, " N"], prompts: float
+) -> Float[Tensor, ""]:
+    """Mean over all tokens of a prompt's completions, then sum / `prompts`: every prompt weighs the same (ScaleRL).
+
+    `tokens_N` holds for each row the tokens of its whole prompt in the step, wherever its other completions are.
+    """
+    return (_masked(loss_NT, mask_NT).sum(1) / tokens_N.clamp(min=1)).sum() / _or_one(prompts)
+
+
 @dataclass(frozen=True)
 class Denominator:
     """Counts over the whole step batch, per kind of rows. Counts of parts add up: micro-batches, processes.
@@ -55,11 +66,13 @@ class Denominator:
         tokens: unmasked tokens of each kind of rows (ROWS).
         sequences: completions with at least one such token.
         length: generation limit in tokens, for constant reductions; None if not given.
+        prompts: for each kind of rows, how many such tokens each prompt (by its group id) has.
     """
 
     tokens: Mapping[str, float]
     sequences: Mapping[str, float]
     length: int | None = None
+    prompts: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     def __add__(self, other: Denominator) -> Denominator:
         if self.length != other.length:
@@ -70,7 +83,12 @@ class Denominator:
             {k: self.tokens[k] + other.tokens[k] for k in self.tokens.keys() & other.tokens.keys()},
             {k: self.sequences[k] + other.sequences[k] for k in self.sequences.keys() & other.sequences.keys()},
             self.length,
+            {k: _added(self.prompts[k], other.prompts[k]) for k in self.prompts.keys() & other.prompts.keys()},
         )
+
+
+def _added(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
+    return {i: one.get(i, 0.0) + other.get(i, 0.0) for i in sorted(one.keys() | other.keys())}
 
 
 @dataclass(frozen=True)
@@ -81,11 +99,15 @@ class RowFlags:
         advantages: their sign tells negative and positive rows (or tokens).
         external: True for demonstrations.
         correct: True for completions that the verifier accepted.
+        selected: True for tokens chosen by `Objective.prepare`.
+        group_ids: which prompt a row belongs to.
     """
 
     advantages: Float[Tensor, " N"] | Float[Tensor, "N T"] | None = None
     external: Bool[Tensor, " N"] | None = None
     correct: Bool[Tensor, " N"] | None = None
+    selected: Bool[Tensor, "N T"] | None = None
+    group_ids: Int[Tensor, " N"] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,12 +146,21 @@ class Reduction:
             return token_mean(loss_NT, mask_NT, self._count(denominator.tokens))
         if self.mode == "sequence-mean":
             return sequence_mean(loss_NT, mask_NT, self._count(denominator.sequences))
+        if self.mode == "prompt-mean":
+            counts = self._prompts(denominator)
+            if flags.group_ids is None:
+                raise InputError("group_ids: reduction 'prompt-mean' needs them; the batch has none")
+            tokens = [counts.get(i, 0.0) for i in flags.group_ids.tolist()]
+            tokens_N = torch.tensor(tokens, dtype=loss_NT.dtype, device=loss_NT.device)
+            return prompt_mean(loss_NT, mask_NT, tokens_N, float(sum(n > 0 for n in counts.values())))
         sequences = 1.0 if self.mode == "constant-sum" else self._count(denominator.sequences)
         return constant_length(loss_NT, mask_NT, sequences, self.limit(denominator.length))
 
     def check(self, denominator: Denominator) -> None:
         """Raise InputError if the denominator lacks what this reduction needs."""
         self._count(denominator.tokens)
+        if self.mode == "prompt-mean":
+            self._prompts(denominator)
         if self.mode.startswith("constant"):
             self.limit(denominator.length)
 
@@ -144,6 +175,11 @@ class Reduction:
                 "give max_completion_length to denominator() or constant_length to get()"
             )
         return float(chosen)
+
+    def _prompts(self, denominator: Denominator) -> Mapping[int, float]:
+        if self.rows not in denominator.prompts:
+            raise InputError("group_ids: reduction 'prompt-mean' needs them; give them to denominator()")
+        return denominator.prompts[self.rows]
 
     def _count(self, counts: Mapping[str, float]) -> float:
         if self.rows not in counts:
@@ -173,13 +209,18 @@ def count(mask_NT: Bool[Tensor, "N T"], flags: RowFlags, length: int | None = No
     """Count tokens and completions of every kind of rows that the flags can tell apart."""
     tokens: dict[str, float] = {}
     sequences: dict[str, float] = {}
+    prompts: dict[str, dict[int, float]] = {}
     for rows in ROWS:
         if rows != "all" and getattr(flags, TOLD_BY[rows]) is None:
             continue
         kept = restrict(mask_NT, rows, flags)
         tokens[rows] = float(kept.sum().item())
         sequences[rows] = float(kept.any(1).sum().item())
-    return Denominator(tokens, sequences, length)
+        if flags.group_ids is not None:
+            prompts[rows] = {}
+            for prompt, n in zip(flags.group_ids.tolist(), kept.sum(1).tolist(), strict=True):
+                prompts[rows][prompt] = prompts[rows].get(prompt, 0.0) + n
+    return Denominator(tokens, sequences, length, prompts)
 
 
 def _masked(loss_NT: Tensor, mask_NT: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Parts of objectives by name: advantages, surrogates, regularizers. One decorator adds one; so does `my.mod:fn`."""
+"""Parts of objectives by name: advantages, credits, surrogates, regularizers. One decorator adds one; so does `my.mod:fn`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from offleash.core.errors import InputError, unknown_name
 PerToken = tuple[Tensor, dict[str, Tensor]]
 """A per-token loss (N x T, not reduced) and per-token diagnostics (N x T each, without gradient)."""
 
+State = dict[str, Any]
+"""What a part remembers from step to step, in JSON's types: it is stored in checkpoints."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -25,15 +28,19 @@ class Part:
 
     Attributes:
         name: kebab-case, or a dotted path.
-        function: takes a GroupBatch (advantage) or a TokenBatch (surrogate, regularizer), and keyword settings.
+        function: takes a GroupBatch (advantage) or a TokenBatch (the others), and keyword settings.
         defaults: the keyword settings with their defaults.
-        needs: TokenBatch fields that must be there.
+        needs: fields of the batch that must be there.
         group_baseline: an advantage that compares the members of a group, so a group of one is an error.
+        least_group: an advantage's smallest group under given settings, where it is larger than that.
         external: a surrogate with a rule of its own for demonstration rows.
         scales_with_advantage: a surrogate whose gradient is 0 at tokens of advantage 0, so that such rows can be
             skipped.
         select: for a surrogate that reads `batch.selected`: fn(batch, key, *, settings) -> selected_NT.
         select_defaults: its keyword settings with their defaults.
+        prepare: for an advantage or regularizer that remembers: fn(batch, state, *, settings) -> (found, next state),
+            where `found` goes into the batch as stats (tensors) or controls (numbers).
+        prepare_defaults: its keyword settings with their defaults.
     """
 
     name: str
@@ -41,21 +48,43 @@ class Part:
     defaults: Mapping[str, Any]
     needs: tuple[str, ...] = ()
     group_baseline: bool = False
+    least_group: Callable[[Mapping[str, Any]], int] | None = None
     external: bool = False
     scales_with_advantage: bool = False
     select: Callable[..., Tensor] | None = None
     select_defaults: Mapping[str, Any] = field(default_factory=dict)
+    prepare: Callable[..., tuple[Mapping[str, Any], State]] | None = None
+    prepare_defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All keyword settings with their defaults."""
+        return {**self.prepare_defaults, **self.select_defaults, **self.defaults}
 
 
 ADVANTAGES: dict[str, Part] = {}
+CREDITS: dict[str, Part] = {}
 SURROGATES: dict[str, Part] = {}
 REGULARIZERS: dict[str, Part] = {}
-_TABLES = {"advantage": ADVANTAGES, "surrogate": SURROGATES, "regularizer": REGULARIZERS}
+_TABLES = {"advantage": ADVANTAGES, "credit": CREDITS, "surrogate": SURROGATES, "regularizer": REGULARIZERS}
 
 
-def advantage(name: str, *, group_baseline: bool = False) -> Callable[[F], F]:
-    """Register `fn(group: GroupBatch, *, ...) -> adv_PG`."""
-    return _register("advantage", name, group_baseline=group_baseline)
+def advantage(
+    name: str,
+    *,
+    needs: tuple[str, ...] = (),
+    group_baseline: bool = False,
+    least_group: Callable[[Mapping[str, Any]], int] | None = None,
+    prepare: Callable[..., tuple[Mapping[str, Any], State]] | None = None,
+) -> Callable[[F], F]:
+    """Register `fn(group: GroupBatch, *, ...) -> adv_PG`, or adv_PGS with one number a step. The keywords are Part's."""
+    facts: dict[str, Any] = {"needs": needs, "group_baseline": group_baseline, "least_group": least_group}
+    return _register("advantage", name, **facts, **_preparing(name, prepare))
+
+
+def credit(name: str, *, needs: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Register `fn(batch: TokenBatch, *, ...) -> adv_NT`: how a completion's advantage is spread over its tokens."""
+    return _register("credit", name, needs=needs)
 
 
 def surrogate(
@@ -73,9 +102,18 @@ def surrogate(
     return _register("surrogate", name, **facts)
 
 
-def regularizer(name: str, *, needs: tuple[str, ...] = ()) -> Callable[[F], F]:
+def regularizer(
+    name: str,
+    *,
+    needs: tuple[str, ...] = (),
+    prepare: Callable[..., tuple[Mapping[str, Any], State]] | None = None,
+) -> Callable[[F], F]:
     """Register `fn(batch: TokenBatch, *, ...) -> (penalty_NT, diagnostics)`; it is added times a coefficient."""
-    return _register("regularizer", name, needs=needs)
+    return _register("regularizer", name, needs=needs, **_preparing(name, prepare))
+
+
+def _preparing(name: str, prepare: Callable[..., Any] | None) -> dict[str, Any]:
+    return {} if prepare is None else {"prepare": prepare, "prepare_defaults": _settings(name, prepare, 2)}
 
 
 def find(kind: str, name: str) -> Part:

@@ -82,10 +82,9 @@ def standard_deviation(centred_PG: Float[Tensor, "P G"], n_P1: Tensor, std: str)
     return (centred_PG.square().sum(1, keepdim=True) / freedom_P1.clamp(min=1)).sqrt()
 
 
-def require_group(name: str, rewards_PG: Float[Tensor, "P G"]) -> None:
-    """Raise InputError for groups of one: R - mean would be 0 for every sample and nothing would train."""
-    if rewards_PG.shape[1] < 2:
-        raise InputError(
-            f"num_generations: is {rewards_PG.shape[1]}, and {name} compares the samples of a prompt; "
-            "sample at least 2, or use reinforce"
-        )
+def require_group(name: str, rewards_PG: Float[Tensor, "P G"], least: int = 2) -> None:
+    """Raise InputError for groups smaller than `least`: of one, R - mean would be 0 and nothing would train."""
+    found = rewards_PG.shape[1]
+    if found < least:
+        other = "; sample at least 2, or use reinforce" if least == 2 else f"; sample at least {least}"
+        raise InputError(f"num_generations: is {found}, and {name} compares the samples of a prompt{other}")

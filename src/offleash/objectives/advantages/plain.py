@@ -25,6 +25,12 @@ def signed_binary(
     Raises:
         InputError: a reward is neither 0 nor 1. A format or length term would put samples in neither class.
     """
+    require_binary(group)
+    return positive_weight * group.rewards_PG - negative_weight * (1.0 - group.rewards_PG)
+
+
+def require_binary(group: GroupBatch) -> None:
+    """Raise InputError unless every decided reward is 0 or 1."""
     reward_PG = group.rewards_PG
     bad_PG = (reward_PG != 0) & (reward_PG != 1) & group.decided_PG
     if bad_PG.any():
@@ -33,4 +39,3 @@ def signed_binary(
             f"rewards_PG: row {p}, sample {g} is {reward_PG[p, g].item()}; "
             "this objective tells right (1) from wrong (0); give the verdict itself as reward"
         )
-    return positive_weight * reward_PG - negative_weight * (1.0 - reward_PG)

@@ -10,27 +10,38 @@ from torch import Tensor
 from offleash.core.errors import InputError
 from offleash.objectives.batch import TokenBatch
 from offleash.objectives.checks.base import check, close, hold
-from offleash.objectives.checks.example import denominator, example, gradient
+from offleash.objectives.checks.example import Example, denominator, example, gradient
 from offleash.objectives.compose import Objective
 from offleash.objectives.preset import Preset, build
 from offleash.objectives.reduce import Denominator
 
 
-@check("shift", "adding a constant to rewards leaves the advantages", lambda c: c.shift_invariant)
+@check("shift", "adding a constant to a group's rewards leaves the advantages", lambda c: c.shift_invariant)
 def shift(preset: Preset) -> None:
-    """Shifts that keep binary rewards exact."""
-    e = example(preset)
-    adv_PG = e.objective.advantages(e.rewards_PG, e.external_PG)
-    for constant in (-3.0, 0.1, 100.0):
-        close(f"advantages after {constant}", e.objective.advantages(e.rewards_PG + constant, e.external_PG), adv_PG)
+    """Shifts that keep binary rewards exact, of one group alone, whether its rewards differ or not."""
+    for e in _mixed_and_wrong(preset):
+        for constant in (-3.0, 0.1, 100.0):
+            shifted = e.advantages(_first(e, plus=constant))
+            close(f"advantages after {constant}", shifted, e.advantages())
 
 
-@check("scale", "scaling rewards leaves the advantages, up to std_epsilon", lambda c: c.scale_invariant)
+@check("scale", "scaling a group's rewards leaves the advantages, up to std_epsilon", lambda c: c.scale_invariant)
 def scale(preset: Preset) -> None:
     """With std_epsilon 1e-6 and binary rewards the factor 10 shows in the sixth digit."""
     e = example(preset)
-    adv_PG = e.objective.advantages(e.rewards_PG, e.external_PG)
-    close("advantages x 10", e.objective.advantages(10.0 * e.rewards_PG, e.external_PG), adv_PG, 1e-5)
+    close("advantages x 10", e.advantages(_first(e, times=10.0)), e.advantages(), 1e-5)
+
+
+def _mixed_and_wrong(preset: Preset) -> list[Example]:
+    """The example, and one whose first group is wrong throughout."""
+    e = example(preset)
+    wrong = replace(e.group, rewards_PG=_first(e, times=0.0))
+    return [e, replace(e, group=wrong)]
+
+
+def _first(e: Example, times: float = 1.0, plus: float = 0.0) -> Tensor:
+    """The rewards with those of the first group scaled and shifted."""
+    return torch.cat([times * e.rewards_PG[:1] + plus, e.rewards_PG[1:]])
 
 
 @check(
@@ -42,10 +53,14 @@ def equal_rewards(preset: Preset) -> None:
     """0.1 is not a binary fraction: the mean of equal numbers differs from them in the last bit."""
     for reward in (0.0, 1.0, 0.1, -7.3):
         e = example(preset)
-        adv_PG = e.objective.advantages(torch.full((2, 6), reward, dtype=torch.float64))
-        hold(bool((adv_PG == 0).all()), f"rewards of {reward} give {adv_PG[0].tolist()}")
+        try:
+            adv = e.advantages(_first(e, times=0.0, plus=reward))
+        except InputError:
+            hold(reward not in (0.0, 1.0), f"a reward of {reward} is refused")
+            continue
+        hold(bool((adv[0] == 0).all()), f"rewards of {reward} give {adv[0].tolist()}")
         if preset.claims.zero_advantage_is_zero_gradient:
-            _no_gradient(e.objective.advantages(torch.full_like(e.rewards_PG, reward), e.external_PG), preset)
+            _no_gradient(e.advantages(torch.full_like(e.rewards_PG, reward)), preset)
 
 
 @check("zero-advantage", "tokens of advantage 0 get gradient exactly 0", lambda c: c.zero_advantage_is_zero_gradient)
@@ -55,12 +70,15 @@ def zero_advantage(preset: Preset) -> None:
     _no_gradient(torch.zeros_like(e.rewards_PG), preset)
     hold(e.objective.zero_advantage_is_zero_gradient, "the objective does not know it")
     for extra in ({"kl_beta": 0.1}, {"entropy_coef": 0.1}, {"sft_coef": 1.0}, {"nll_coef": 1.0}):
-        hold(not build(preset, **extra).zero_advantage_is_zero_gradient, f"with {extra} rows must not be skipped")
+        hold(
+            not build(preset, **{**preset.claims.shown_at, **extra}).zero_advantage_is_zero_gradient,
+            f"with {extra} rows must not be skipped",
+        )
 
 
 def _no_gradient(adv_PG: Tensor, preset: Preset) -> None:
     e = example(preset)
-    e = e.with_advantages(adv_PG.flatten())
+    e = e.with_advantages(adv_PG)
     _, grad, _, _ = gradient(e.objective, e.batch, e.denominator)
     hold(bool((grad == 0).all()), f"a gradient of {grad.abs().max().item():.3g} from advantages of 0")
 
@@ -79,21 +97,20 @@ def exact_claims(preset: Preset) -> None:
         hold(bool(getattr(c, claim)) or claim in preset.why_not, f"{claim}: claim it or say why not")
     for claim in preset.why_not:
         hold(not getattr(c, claim), f"{claim}: is claimed, and a reason is given why not")
-    equal = [e.objective.advantages(torch.full((1, 4), r, dtype=torch.float64)) for r in (0.0, 1.0)]
+    hold(e.objective.remembers == c.remembers, f"remembers is {e.objective.remembers}")
+    equal = [e.advantages(_first(e, times=0.0, plus=to))[0] for to in (0.0, 1.0)]
+    equal += [e.advantages(torch.full_like(e.rewards_PG, to)) for to in (0.0, 1.0)]
     if not c.zero_on_equal_rewards and not c.needs_external:
         hold(any(bool((a != 0).any()) for a in equal), "equal rewards give 0: claim zero_on_equal_rewards")
-    rewards_PG = e.rewards_PG
-    shifted = _advantages_or_none(e.objective, rewards_PG + 1.0)
-    still = e.objective.advantages(rewards_PG)
-    invariant = shifted is not None and torch.allclose(shifted, still)
+    invariant = all(_same_after_shift(e) for e in _mixed_and_wrong(preset))
     hold(invariant == c.shift_invariant, f"shift_invariant is {invariant}")
 
 
-def _advantages_or_none(objective: Objective, rewards_PG: Tensor) -> Tensor | None:
+def _same_after_shift(e: Example) -> bool:
     try:
-        return objective.advantages(rewards_PG)
+        return torch.allclose(e.advantages(_first(e, plus=1.0)), e.advantages())
     except InputError:
-        return None
+        return False
 
 
 @check("ratio", "the loss depends on the old log-probs exactly if the row says so")
@@ -123,11 +140,8 @@ def policy_gradient(preset: Preset) -> None:
     """Compared with the same row, its surrogate replaced by score-function."""
     e = example(preset, spread=0.0)
     batch = replace(e.batch, old_logprobs=e.batch.logprobs, external=torch.zeros_like(e.batch.mask[:, 0]))
-    plain = build(
-        preset,
-        surrogate="score-function",
-        **{k: e.objective.settings[k] for k in ("reduction", "rows", "constant_length")},
-    )
+    kept = {k: e.objective.settings[k] for k in ("reduction", "rows", "constant_length")}
+    plain = build(preset, **{**preset.claims.shown_at, **kept, "surrogate": "score-function"})
     actual = gradient(e.objective, batch, denominator(e.objective, batch))[1]
     close("gradient", actual, gradient(plain, batch, denominator(plain, batch))[1])
 
@@ -136,7 +150,7 @@ def policy_gradient(preset: Preset) -> None:
 def never_reinforces(preset: Preset) -> None:
     """No advantage above 0, and no gradient that raises a sampled token's log-prob."""
     e = example(preset)
-    hold(bool((e.objective.advantages(e.rewards_PG, e.external_PG) <= 0).all()), "an advantage is positive")
+    hold(bool((e.advantages() <= 0).all()), "an advantage is positive")
     hold(bool((gradient(e.objective, e.batch, e.denominator)[1] >= 0).all()), "a log-prob is pushed up")
 
 

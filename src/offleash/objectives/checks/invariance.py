@@ -10,7 +10,7 @@ from torch import Tensor
 
 from offleash.objectives.batch import TokenBatch
 from offleash.objectives.checks.base import check, close, hold
-from offleash.objectives.checks.example import denominator, example, gradient
+from offleash.objectives.checks.example import advantages, denominator, example, gradient
 from offleash.objectives.preset import Preset, build
 
 _EXTRAS: tuple[dict[str, Any], ...] = ({}, {"kl_beta": 0.1, "entropy_coef": 0.01, "sft_coef": 0.5, "nll_coef": 0.2})
@@ -60,9 +60,8 @@ def permutation(preset: Preset) -> None:
     e = example(preset)
     prompts, group = e.rewards_PG.shape
     order_G = torch.tensor([2, 0, 3, 1])[:group]
-    adv_PG = e.objective.advantages(e.rewards_PG, e.external_PG)
-    permuted_PG = e.objective.advantages(e.rewards_PG[:, order_G], e.external_PG[:, order_G])
-    close("advantages under permutation", permuted_PG, adv_PG[:, order_G])
+    permuted = advantages(e.objective, e.group.members(order_G))
+    close("advantages under permutation", permuted, e.advantages()[:, order_G])
     rows_N = (torch.arange(prompts)[:, None] * group + order_G).flatten().flip(0)
     loss, grad, _, _ = gradient(e.objective, e.batch, e.denominator)
     loss_permuted, grad_permuted, _, _ = gradient(e.objective, e.batch.rows(rows_N), e.denominator)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from offleash.core.errors import InputError
-from offleash.objectives.checks.base import check, hold
-from offleash.objectives.checks.example import Example, denominator, example, gradient
-from offleash.objectives.preset import Preset, build
+from offleash.objectives.batch import GroupBatch
+from offleash.objectives.checks.base import check, close, hold
+from offleash.objectives.checks.example import Example, advantages, denominator, example, gradient
+from offleash.objectives.preset import Preset
+from offleash.objectives.registry import State
 
 
 def refusal(what: str, action: Callable[..., object], *arguments: object) -> str:
@@ -48,45 +51,95 @@ def not_finite(preset: Preset) -> None:
     e = example(preset)
     n, t = 2, 0
     hold(bool(e.batch.mask[n, t]), "the example masks the place under test")
-    for field in ("logprobs", "old_logprobs", "ref_logprobs", "entropy", "advantages"):
+    for field in ("logprobs", "old_logprobs", "engine_logprobs", "ref_logprobs", "entropy", "advantages"):
         for number in (math.nan, math.inf, -math.inf):
             value = getattr(e.batch, field).clone()
             value[(n, t) if value.ndim == 2 else n] = number
             bad = replace(e.batch, **{field: value})
             text = refusal(f"{field} = {number}", e.objective.loss, bad, e.denominator)
             hold(text.startswith(f"{field}: row {n}, token {t} "), f"the message does not name the place: {text}")
-    for number in (math.nan, math.inf):
-        rewards_PG = e.rewards_PG.clone()
-        rewards_PG[1, 2] = number
-        text = refusal("rewards", e.objective.advantages, rewards_PG)
-        hold(text.startswith("rewards_PG: row 1, sample 2 "), f"the message does not name the place: {text}")
+    for field in ("rewards_PG", "mean_logprobs_PG"):
+        for number in (math.nan, math.inf):
+            value = getattr(e.group, field).clone()
+            value[1, 2] = number
+            text = refusal(field, advantages, e.objective, replace(e.group, **{field: value}))
+            hold(text.startswith(f"{field}: row 1, sample 2 "), f"the message does not name the place: {text}")
 
 
 @check("undecided", "a completion without a verdict is in no baseline, gets advantage 0, and its reward is not read")
 def undecided(preset: Preset) -> None:
     """A group of six with two undecided members equals the group of the other four."""
     e = example(preset)
-    prompts, group = e.rewards_PG.shape
-    filler = torch.full((prompts, 2), math.nan, dtype=torch.float64)
-    none = torch.zeros(prompts, 2, dtype=torch.bool)
-    rewards_PG, external_PG = torch.cat([e.rewards_PG, filler], 1), torch.cat([e.external_PG, none], 1)
-    valid_PG = torch.cat([torch.ones(prompts, group, dtype=torch.bool), none], 1)
-    adv_PG = e.objective.advantages(rewards_PG, external_PG, valid_PG)
-    hold(bool((adv_PG[:, group:] == 0).all()), "an undecided completion has an advantage")
-    expected_PG = e.objective.advantages(e.rewards_PG, e.external_PG)
-    hold(torch.equal(adv_PG[:, :group], expected_PG), "undecided completions move the others' advantages")
+    group = e.rewards_PG.shape[1]
+    adv = advantages(e.objective, _widened(e.group))
+    hold(bool((adv[:, group:] == 0).all()), "an undecided completion has an advantage")
+    close("the others' advantages", adv[:, :group], e.advantages())
+
+
+def _widened(group: GroupBatch) -> GroupBatch:
+    """Two more members a group, undecided, with something unusable in every annotation."""
+    more = group.members(torch.tensor([0, 1]))
+    spoilt: dict[str, Any] = {"valid_PG": torch.zeros_like(more.rewards_PG, dtype=torch.bool)}
+    for f in fields(group):
+        value = getattr(more, f.name)
+        if isinstance(value, Tensor) and value.is_floating_point() and f.name.rpartition("_")[2].startswith("PG"):
+            spoilt[f.name] = torch.full_like(value, math.nan)
+    more = replace(more, **spoilt)
+    decided = replace(group, valid_PG=torch.ones_like(group.rewards_PG, dtype=torch.bool))
+    joined: dict[str, Any] = {"stats": {}}
+    for f in fields(group):
+        value = getattr(decided, f.name)
+        if isinstance(value, Tensor) and f.name.rpartition("_")[2].startswith("PG"):
+            joined[f.name] = torch.cat([value, getattr(more, f.name)], 1)
+    return replace(decided, **joined)
 
 
 @check("group-of-one", "a group of one is an error where samples of a prompt are compared, and fine elsewhere")
 def group_of_one(preset: Preset) -> None:
     """The message names num_generations."""
-    objective = build(preset)
-    rewards_P1 = torch.ones(2, 1, dtype=torch.float64)
-    if objective.group_baseline:
-        text = refusal("a group of one", objective.advantages, rewards_P1)
+    e = example(preset)
+    alone = e.group.members(torch.tensor([0]))
+    if e.objective.group_baseline:
+        text = refusal("a group of one", advantages, e.objective, alone)
         hold("num_generations" in text, f"the message does not name num_generations: {text}")
     else:
-        hold(objective.advantages(rewards_P1).shape == (2, 1), "wrong shape")
+        hold(advantages(e.objective, alone).shape[:2] == (len(e.rewards_PG), 1), "wrong shape")
+
+
+@check("missing", "an annotation that is needed and not there is named")
+def missing(preset: Preset) -> None:
+    """Each field of the groups and of the tokens, one at a time."""
+    e = example(preset)
+    for field in e.objective.group_needs:
+        fewer: dict[str, Any] = {field: None, "stats": {}}
+        text = refusal(f"no {field}", advantages, e.objective, replace(e.group, **fewer))
+        hold(text.startswith(f"{field}: "), f"the message does not name {field}: {text}")
+    for field in e.objective.needs:
+        without: dict[str, Any] = {field: None}
+        text = refusal(f"no {field}", e.objective.loss, replace(e.batch, **without), e.denominator)
+        hold(text.startswith(f"{field}: "), f"the message does not name {field}: {text}")
+    if e.objective.prepare_groups is not None:
+        refusal("groups that were not prepared", e.objective.advantages, replace(e.group, stats={}))
+
+
+@check("state", "what is remembered survives JSON, and changes nothing that was given", lambda c: c.remembers)
+def state(preset: Preset) -> None:
+    """Three steps with the state passed through JSON at each, against three without."""
+    e = example(preset)
+    direct: State | None = None
+    stored: State | None = None
+    for _ in range(3):
+        before = json.dumps(direct)
+        groups, between = e.objective.prepare(e.group, direct)
+        batch, following = e.objective.prepare(e.batch, between)
+        hold(json.dumps(direct) == before, "the state that was given is changed")
+        direct = following
+        stored_groups, stored = e.objective.prepare(e.group, stored)
+        stored_batch, stored = e.objective.prepare(e.batch, json.loads(json.dumps(stored)))
+        stored = json.loads(json.dumps(stored))
+        same = all(torch.equal(value, stored_groups.stats[name]) for name, value in groups.stats.items())
+        hold(same and batch.controls == stored_batch.controls, "what is decided does not survive JSON")
+        hold(direct == stored, "the state does not survive JSON")
 
 
 @check("demonstrations", "demonstrations are refused by a row that has no rule for them")
@@ -96,7 +149,8 @@ def demonstrations(preset: Preset) -> None:
     if not e.objective.uses_external:
         marked = replace(e.batch, external=torch.ones_like(e.batch.mask[:, 0]))
         refusal("a demonstration", e.objective.loss, marked, e.denominator)
-        refusal("a demonstration", e.objective.advantages, e.rewards_PG, ~e.external_PG)
+        external = replace(e.group, external_PG=~e.external_PG)
+        refusal("a demonstration", advantages, e.objective, external)
     if "external" in e.objective.needs:
         refusal("no flags", e.objective.loss, replace(e.batch, external=None), e.denominator)
         refusal("no flags", e.objective.denominator, e.batch.mask)

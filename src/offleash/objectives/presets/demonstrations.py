@@ -60,6 +60,24 @@ register(
 
 register(
     Preset(
+        name="mixed-policy",
+        paper="J. Yan et al., Learning to Reason under Off-Policy Guidance, arXiv 2504.14945",
+        equation="Eq. 4: LUFFY without policy shaping",
+        formula="1/|tokens| [sum_rollouts min(rho A, clip(rho) A) + sum_demos pi A]",
+        advantage="group-relative",
+        surrogate="luffy",
+        reduction="token-mean",
+        settings={"shaping": None, "epsilon_low": 0.2, "epsilon_high": 0.2},
+        released=_SCRIPT,
+        deviations=("the demonstrator's probability is taken as 1, so the ratio is pi",),
+        why_not={"unbiased_for": f"{BIASED_STD}; the demonstrator's probability is not 1"},
+        when="as the ablation of luffy; its paper reports it below GRPO",
+        claims=replace(GROUP_CLAIMS),
+    )
+)
+
+register(
+    Preset(
         name="external-ratio",
         paper="ablation of RL-PLUS (arXiv 2508.00222) that its paper lacks",
         equation="Eq. 4 with pi_old in place of the uniform policy, Eq. 5 with gamma 0",
@@ -119,5 +137,28 @@ register(
         },
         when="as the baseline to mixed objectives; both papers report it below GRPO",
         claims=replace(GROUP_CLAIMS, scale_invariant=False, zero_advantage_is_zero_gradient=False),
+    )
+)
+
+register(
+    Preset(
+        name="rejection-sampling",
+        paper="Z. Yuan et al., Scaling Relationship on Learning Mathematical Reasoning with LLMs (RFT), arXiv 2308.01825",
+        equation="likelihood of the model's own right answers",
+        formula="1/|right tokens| sum_right log pi",
+        advantage="reward",
+        surrogate="nll",
+        reduction="token-mean",
+        rows="correct",
+        deviations=(
+            "right rollouts are used once, in the step that sampled them, and not gathered and deduplicated first",
+        ),
+        why_not={
+            "zero_on_equal_rewards": "rewards play no part beyond telling right from wrong",
+            "zero_advantage_is_zero_gradient": "advantages play no part",
+            "unbiased_for": "a mean over right tokens divides by how many there are, and weighs by length",
+        },
+        when="the simplest way to learn from a verifier, and a baseline to all others",
+        claims=Claims(zero_advantage_is_zero_gradient=False, uses_ratio=False),
     )
 )

@@ -12,6 +12,7 @@ from offleash.objectives.surrogates.covariance import (
 )
 from offleash.objectives.surrogates.detached import cispo, gppo
 from offleash.objectives.surrogates.gspo import gspo, gspo_token, mean_log_ratio
+from offleash.objectives.surrogates.high_entropy import high_entropy, select_high_entropy
 from offleash.objectives.surrogates.imitation import negative_log_likelihood
 from offleash.objectives.surrogates.luffy import luffy
 from offleash.objectives.surrogates.policy_gradient import importance, score_function
@@ -25,6 +26,7 @@ __all__ = [
     "gppo",
     "gspo",
     "gspo_token",
+    "high_entropy",
     "importance",
     "kl_cov",
     "luffy",
@@ -35,6 +37,7 @@ __all__ = [
     "rl_plus",
     "score_function",
     "select_clip_cov",
+    "select_high_entropy",
     "select_kl_cov",
     "token_covariance",
 ]

@@ -18,27 +18,29 @@ from offleash.objectives.surrogates.rl_plus import demonstrated, external_column
 def luffy(
     batch: TokenBatch,
     *,
-    shaping: float = 0.1,
+    shaping: float | None = 0.1,
     epsilon_low: float | None = None,
     epsilon_high: float | None = None,
 ) -> PerToken:
-    """Rollouts: -rho A (clipped if epsilons are given). Demonstrations: -A pi / (pi + shaping).
+    """Rollouts: -rho A (clipped if epsilons are given). Demonstrations: -A pi / (pi + shaping), or -A pi without it.
 
     Gradient weight on demonstrations: shaping x pi / (pi + shaping)^2, at most 1/4 and that at pi = shaping. The
     gradient goes through the shaping function.
 
     Args:
         batch: tokens.
-        shaping: the paper's gamma, a probability (RL-PLUS's gamma is an exponent).
+        shaping: the paper's gamma, a probability (RL-PLUS's gamma is an exponent); None for the plain ratio to a
+            demonstrator of probability 1, whose gradient weight is pi.
         epsilon_low: clip of the rollouts' ratio below 1; None for no clip.
         epsilon_high: the same, above 1.
     """
-    if not shaping > 0:
-        raise InputError(f"shaping: is {shaping}; give a probability above 0")
+    if shaping is not None and not shaping > 0:
+        raise InputError(f"shaping: is {shaping}; give a probability above 0, or null for none")
     adv = batch.advantages_NT
     external_N1 = external_column(batch)
     log_ratio_NT = torch.where(external_N1, 0.0, batch.log_ratio_NT)
     kept_NT = log_ratio_NT.clamp(*active_log_bounds(adv, epsilon_low, epsilon_high))
     pi_NT = demonstrated(batch, "logprobs").exp()
-    loss_NT = -adv * torch.where(external_N1, pi_NT / (pi_NT + shaping), kept_NT.exp())
+    shaped_NT = pi_NT if shaping is None else pi_NT / (pi_NT + shaping)
+    loss_NT = -adv * torch.where(external_N1, shaped_NT, kept_NT.exp())
     return loss_NT, {"clip_fraction": (kept_NT != log_ratio_NT).detach()}
