@@ -31,7 +31,7 @@ from offleash.training.settings import (
     RolloutSettings,
     TaskSettings,
 )
-from offleash.training.update import Updater, make_optimizer, make_rows
+from offleash.training.update import Updater, make_optimizer
 
 
 @pytest.fixture
@@ -148,8 +148,8 @@ def gradient(base: str, settings: TrainSettings) -> dict[str, torch.Tensor]:
     model, tokenizer = nn.load(base)
     engine = NativeEngine(model, tokenizer, SamplingSettings(1.0, settings.rollout.max_completion_length), 64)
     rollout = collect(task, engine, tokenizer, settings, 0)
-    rows, _ = make_rows(rollout, objective, tokenizer([p.prompt for p in rollout.problems])["input_ids"])
     updater = Updater(model, None, make_optimizer(model, settings), objective, settings, 0)
+    rows, _ = updater.rows(rollout, task, tokenizer)
     caught: dict[str, torch.Tensor] = {}
 
     def keep(active: list[update_module.Row], step: int) -> float:

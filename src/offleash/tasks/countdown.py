@@ -10,16 +10,19 @@ verifier is more liberal than both: it takes any expression of the right exact r
 
 from __future__ import annotations
 
+import collections
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from offleash.core import InputError, Problem, Verdict, rng
+from offleash.tasks.annotations import Step
 from offleash.tasks.base import register
 from offleash.tasks.countdown_exact import Counter
 from offleash.tasks.expressions import Draw, draw_flat, render
-from offleash.tasks.verifiers.arithmetic import ExpressionError, parse
+from offleash.tasks.verifiers.arithmetic import MAX_DIGITS, ExpressionError, parse
 
 
 class Level(NamedTuple):
@@ -39,6 +42,9 @@ LEVELS = {
     6: Level(numbers=6, largest=25, low=100, high=999),
     7: Level(numbers=7, largest=25, low=100, high=999),
 }
+INVALID = -0.1
+"""Reward of a step that uses a number which is not there."""
+_STEP = re.compile(r"([-+*/])?[ ()]*([0-9]+)")
 # Cumulative shares of the hash of a problem's content.
 _SPLIT_EDGES = (("pretrain", 0.70), ("train", 0.85), ("probe", 0.90), ("test", 1.0))
 
@@ -145,6 +151,29 @@ class Countdown:
     def guess(self, problem: Problem) -> float:
         """See `Task.guess`: the share of valid expressions that reach the target, exactly."""
         return _counter(tuple(problem.meta["numbers"])).chance(problem.meta["target"])
+
+    def steps(self, problem: Problem, text: str, verdict: Verdict) -> list[Step]:
+        """See `HasSteps.steps`: each number with the operator before it, which is the step's tag.
+
+        A number that is not, or no longer, among the problem's costs INVALID; the last step also gets 1 where the answer
+        is right. A step starts from the text before it.
+        """
+        left = collections.Counter(problem.meta["numbers"])
+        found: list[Step] = []
+        pieces = list(_STEP.finditer(text))
+        for i, piece in enumerate(pieces):
+            number = piece.group(2)[:MAX_DIGITS]
+            reward = 0.0 if left[int(number)] > 0 else INVALID
+            left[int(number)] -= 1
+            start = 0 if i == 0 else pieces[i].start()
+            end = len(text) if i == len(pieces) - 1 else pieces[i + 1].start()
+            outcome = float(verdict.correct is True) if i == len(pieces) - 1 else 0.0
+            found.append(Step(start, end, reward + outcome, piece.group(1) or "start", text[:start]))
+        return found
+
+    def planning(self, problem: Problem, text: str) -> list[tuple[int, int]]:
+        """See `HasPlanning.planning`: operators and brackets plan, numbers carry out."""
+        return [piece.span() for piece in re.finditer(r"[-+*/()]+", text)]
 
 
 register(Countdown())

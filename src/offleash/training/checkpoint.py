@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -72,7 +73,7 @@ def _moments(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[s
     }
 
 
-def restore(folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, object]:
+def restore(folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Put a checkpoint's weights and moments into an existing model and optimizer, bit for bit; returns its state."""
     weights = load_file(str(folder / "model.safetensors"))
     missing, unexpected = model.load_state_dict(weights, strict=False)
@@ -86,5 +87,5 @@ def restore(folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimiz
         own = {k.removeprefix(name + "."): v for k, v in moments.items() if k.rsplit(".", 1)[0] == name}
         if own:
             optimizer.state[parameter] = own
-    state: dict[str, object] = json.loads((folder / STATE).read_text())
+    state: dict[str, Any] = json.loads((folder / STATE).read_text())
     return state

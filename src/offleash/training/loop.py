@@ -21,16 +21,16 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from offleash import nn, tasks
-from offleash.core import InputError
 from offleash.engines import SamplingSettings
 from offleash.engines.native import NativeEngine
 from offleash.objectives import get as get_objective
 from offleash.store import RunFolder
 from offleash.training import checkpoint
+from offleash.training.check import check
 from offleash.training.metrics import rollout_metrics
 from offleash.training.rollout import collect
 from offleash.training.settings import TrainSettings
-from offleash.training.update import Updater, make_optimizer, make_rows
+from offleash.training.update import Updater, make_optimizer
 
 Metrics = dict[str, float]
 Probe = Callable[[int, PreTrainedModel, PreTrainedTokenizerBase], dict[str, Any]]
@@ -42,27 +42,6 @@ class Hooks:
 
     on_step: Callable[[int, Metrics, Metrics], None] | None = None
     probe: Probe | None = None
-
-
-def check(settings: TrainSettings) -> None:
-    """Raise an InputError for what a recipe names and is not there, before anything is written.
-
-    Looks at the model folder, the task with its levels and split, and the objective with its overrides and demonstrations.
-    """
-    nn.model_folder(settings.model)
-    task = tasks.get(settings.task.name)
-    for level in settings.task.levels:
-        task.generate((settings.seed, "check"), level, settings.task.split)
-    objective = get_objective(settings.objective.name, **settings.objective.overrides)
-    if settings.external.per_group and not objective.uses_external:
-        raise InputError(
-            f"external.per_group: objective {settings.objective.name} has no rule for demonstrations; set it to 0, or use "
-            "rl-plus, luffy, sft or grpo+sft-loss"
-        )
-    if objective.needs_external and not settings.external.per_group:
-        raise InputError(
-            f"external.per_group: 0, but objective {settings.objective.name} learns from demonstrations; set it to 1"
-        )
 
 
 def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hooks: Hooks | None = None) -> Path:
@@ -83,10 +62,10 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
     model, tokenizer = nn.load(settings.model)
     reference = copy.deepcopy(model).requires_grad_(False) if objective.needs_ref else None
     optimizer = make_optimizer(model, settings)
-    start = _resume(run, model, optimizer) if resume else 0
     sampling = SamplingSettings(settings.rollout.temperature, settings.rollout.max_completion_length)
     engine = NativeEngine(model, tokenizer, sampling, settings.rollout.rows)
     updater = Updater(model, reference, optimizer, objective, settings, tokenizer.pad_token_id or 0)
+    start = _resume(run, model, optimizer, updater) if resume else 0
     folder = run.checkpoint_dir(start)
     # A probe is logged before the checkpoint of its step: a kill between the two repeats it, the other way round would lose it.
     if start == 0:
@@ -98,8 +77,7 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
             engine.refresh()
             rollout = collect(task, engine, tokenizer, settings, step)
             clock.lap("rollout_s")
-            prompt_ids = tokenizer([p.prompt for p in rollout.problems])["input_ids"]
-            rows, advantages_PG = make_rows(rollout, objective, prompt_ids)
+            rows, advantages_PG = updater.rows(rollout, task, tokenizer)
             metrics = {"step": step + 1, **updater.update(rows, step), **rollout_metrics(rollout, advantages_PG)}
             metrics["lr"] = optimizer.param_groups[0]["lr"]
             clock.lap("update_s")
@@ -112,7 +90,8 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
             last = step + 1 == settings.steps or bool(interrupted)
             if last or (step + 1) % settings.checkpoint_every == 0:
                 folder = run.checkpoint_dir(step + 1)
-                checkpoint.save(folder, model, tokenizer, optimizer, {"step": step + 1})
+                state = {"step": step + 1, "objective": updater.state}
+                checkpoint.save(folder, model, tokenizer, optimizer, state)
             if interrupted:
                 run.append_event(
                     {"step": step + 1, "kind": "interrupted", "message": "stopped by the user; --resume goes on"}
@@ -134,13 +113,15 @@ def _probe(
         run.append_event({"step": step, "kind": "probe", **hooks.probe(step, model, tokenizer)})
 
 
-def _resume(run: RunFolder, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> int:
+def _resume(run: RunFolder, model: PreTrainedModel, optimizer: torch.optim.Optimizer, updater: Updater) -> int:
     """Restore the newest complete checkpoint and drop what was logged after it; 0 where there is none."""
     folder = run.latest_checkpoint()
     if folder is None:
         run.truncate_after(-1)
         return 0
-    step = int(str(checkpoint.restore(folder, model, optimizer)["step"]))
+    state = checkpoint.restore(folder, model, optimizer)
+    updater.state = dict(state.get("objective") or {})
+    step = int(state["step"])
     run.truncate_after(step)
     return step
 

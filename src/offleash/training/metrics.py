@@ -26,7 +26,7 @@ def rollout_metrics(rollout: Rollout, advantages_PG: Tensor) -> dict[str, float]
         "token_entropy": _ratio(sum(sum(c.entropies) for c in rollout.completions), tokens),
         "completion_length": _ratio(tokens, n),
         "truncated": _ratio(sum(c.finish_reason == "length" for c in rollout.completions), n),
-        "zero_std_groups": float((advantages_PG == 0).all(dim=1).double().mean()),
+        "zero_std_groups": float((advantages_PG == 0).flatten(1).all(dim=1).double().mean()),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from offleash import nn, tasks
 from offleash.core import InputError
 from offleash.nn import TinyModel
+from offleash.training.checkpoint import STATE
+from offleash.training.loop import _interruptible as interruptible
 
 
 @dataclass(frozen=True)
@@ -70,26 +73,40 @@ def pretrain(
 
     The loss is the mean negative log-likelihood (nats) over the tokens of the answers, the end token included. Matrices of the
     layers are trained by Muon (K. Jordan et al., 2024), which needed two thirds of AdamW's steps here (log/EXPERIMENTS.md).
+
+    A first SIGINT finishes the step, saves the model as it is and raises KeyboardInterrupt; a second one stops at once.
+    training_state.json in `out` says how many of the steps were done.
     """
     task = tasks.get(settings.task)
     model, tokenizer = nn.build(settings.model, settings.seed)
     model.train()
     optimizers = _optimizers(model, settings)
     mixtures = [stage.level_shares for stage in settings.stages for _ in range(stage.steps)]
-    for step, shares in enumerate(mixtures):
-        batch = _batch(task, tokenizer, settings, shares, step)
-        logprobs, _ = nn.score(model, batch, chunk=batch.mask_NT.numel())
-        loss = -logprobs.sum() / batch.mask_NT.sum()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-        for optimizer, peak in optimizers:
-            optimizer.param_groups[0]["lr"] = peak * _schedule(settings, step)
-            optimizer.step()
-        model.zero_grad()
-        if on_step:
-            on_step(step + 1, float(loss.detach()))
-    model.eval()
-    nn.save(model, tokenizer, out)
+    done = 0
+    with interruptible() as interrupted:
+        for step, shares in enumerate(mixtures):
+            batch = _batch(task, tokenizer, settings, shares, step)
+            logprobs, _ = nn.score(model, batch, chunk=batch.mask_NT.numel())
+            loss = -logprobs.sum() / batch.mask_NT.sum()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            for optimizer, peak in optimizers:
+                optimizer.param_groups[0]["lr"] = peak * _schedule(settings, step)
+                optimizer.step()
+            model.zero_grad()
+            done = step + 1
+            if on_step:
+                on_step(done, float(loss.detach()))
+            if interrupted:
+                break
+        model.eval()
+        nn.save(model, tokenizer, out)
+        (out / STATE).write_text(json.dumps({"step": done, "steps": settings.steps}))
+    if done < settings.steps:
+        raise KeyboardInterrupt(
+            f"stopped at step {done} of {settings.steps}; the model of that step is in {out}; to train to the end, start "
+            "again with another --out"
+        )
     return model, tokenizer
 
 

@@ -26,6 +26,7 @@ class Member:
     """Under the policy that sampled it; None for a demonstration, which the trainer scores itself."""
     verdict: Verdict
     external: bool
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def collect(
     groups = []
     for slot, problem in enumerate(problems):
         sampled = [
-            Member(c.token_ids, c.logprobs, task.verify(problem, c.text), external=False)
+            Member(c.token_ids, c.logprobs, task.verify(problem, c.text), external=False, text=c.text)
             for c in completions[slot * size : (slot + 1) * size]
         ]
         groups.append(sampled + _demonstrations(task, problem, tokenizer, settings, step, slot))
@@ -87,5 +88,5 @@ def _demonstrations(
     for i in range(settings.external.per_group):
         text = task.gold(problem, (settings.seed, step, slot, i))
         ids = (*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id)
-        members.append(Member(ids, None, task.verify(problem, text), external=True))
+        members.append(Member(ids, None, task.verify(problem, text), external=True, text=text))
     return members

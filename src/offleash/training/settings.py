@@ -16,6 +16,8 @@ class TaskSettings:
     levels: tuple[int, ...] = (5,)
     """Difficulty levels; prompt i of a step is of level i modulo their number."""
     split: str = "train"
+    strategic_grams: tuple[str, ...] = ()
+    """Texts whose tokens count as planning, for hicra; empty for what the task itself says."""
 
 
 @dataclass(frozen=True)

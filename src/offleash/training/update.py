@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from offleash.core import OffleashError
 from offleash.nn import pad, score
 from offleash.objectives import Objective, TokenBatch
+from offleash.objectives.registry import State
+from offleash.tasks import Task
+from offleash.training.groups import Annotated, annotate
 from offleash.training.rollout import Rollout
 from offleash.training.settings import TrainSettings
 
@@ -24,11 +29,20 @@ class Row:
     prompt: list[int]
     completion: list[int]
     old_logprobs: list[float] | None
-    advantage: float
+    advantage: float | list[float]
+    """One number, or one a token where the objective gives steps their own."""
     group: int
     external: bool
     correct: bool = False
     ref_logprobs: list[float] | None = None
+    engine_logprobs: list[float] | None = None
+    planning: list[bool] | None = None
+    selected: list[bool] | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether any of its tokens has an advantage."""
+        return any(self.advantage) if isinstance(self.advantage, list) else self.advantage != 0.0
 
 
 def make_optimizer(model: PreTrainedModel, settings: TrainSettings) -> torch.optim.AdamW:
@@ -51,29 +65,32 @@ def learning_rate(settings: TrainSettings, step: int) -> float:
     return settings.optimizer.learning_rate * (min(1.0, (step + 1) / warmup) if warmup else 1.0)
 
 
-def make_rows(rollout: Rollout, objective: Objective, prompt_ids: list[list[int]]) -> tuple[list[Row], Tensor]:
-    """Rows of all groups, undecided members left out, and the advantages (P, G)."""
+def make_rows(rollout: Rollout, annotated: Annotated, advantages_PG: Tensor, prompt_ids: list[list[int]]) -> list[Row]:
+    """Rows of all groups, undecided members left out. Advantages are (P, G), or (P, G, S) with one number a step."""
     decided_PG = rollout.decided_PG()
-    external_PG = rollout.external_PG()
-    advantages_PG = objective.advantages(rollout.rewards_PG(), external_PG if external_PG.any() else None, decided_PG)
-    rows = []
+    rows, n = [], -1
     for p, group in enumerate(rollout.groups):
         for g, member in enumerate(group):
-            if decided_PG[p, g]:
-                old = list(member.logprobs) if member.logprobs is not None else None
-                advantage = float(advantages_PG[p, g])
-                rows.append(
-                    Row(
-                        prompt_ids[p],
-                        list(member.token_ids),
-                        old,
-                        advantage,
-                        p,
-                        member.external,
-                        member.verdict.correct is True,
-                    )
+            n += 1
+            if not decided_PG[p, g]:
+                continue
+            advantage: float | list[float] = advantages_PG[p, g].tolist()
+            if isinstance(advantage, list):
+                assert annotated.steps_N is not None
+                advantage = [advantage[step] for step in annotated.steps_N[n]]
+            rows.append(
+                Row(
+                    prompt_ids[p],
+                    list(member.token_ids),
+                    list(member.logprobs) if member.logprobs is not None else None,
+                    advantage,
+                    p,
+                    member.external,
+                    member.verdict.correct is True,
+                    planning=annotated.planning_N[n] if annotated.planning_N is not None else None,
                 )
-    return rows, advantages_PG
+            )
+    return rows
 
 
 def row_masks(rows: list[Row]) -> Tensor:
@@ -97,8 +114,19 @@ class Updater:
         self.model, self.reference, self.optimizer = model, reference, optimizer
         self.objective, self.settings, self.pad_id = objective, settings, pad_id
         self.bad_steps = 0
+        self.state: State = {}
+        """What the objective remembers from step to step; checkpoints carry it."""
         # A row of advantage 0 costs a forward pass and moves nothing, unless a regularizer reads it too.
         self.skip_zero = objective.zero_advantage_is_zero_gradient
+
+    def rows(self, rollout: Rollout, task: Task, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Row], Tensor]:
+        """What to train on: the decided completions with their advantages; and all advantages, (P, G) or (P, G, S)."""
+        grams = self.settings.task.strategic_grams
+        annotated = annotate(rollout, self.objective, task, tokenizer, grams, self.logprobs_of)
+        groups, self.state = self.objective.prepare(annotated.groups, self.state)
+        advantages_PG = self.objective.advantages(groups)
+        prompt_ids = tokenizer([p.prompt for p in rollout.problems])["input_ids"]
+        return make_rows(rollout, annotated, advantages_PG, prompt_ids), advantages_PG
 
     def update(self, rows: list[Row], step: int) -> dict[str, float]:
         """One pass over the rows; returns metrics averaged over the optimizer steps.
@@ -128,8 +156,14 @@ class Updater:
 
     @torch.no_grad()
     def _score_missing(self, rows: list[Row]) -> None:
-        """Old log-probs of demonstrations, and reference log-probs where the objective asks for them."""
-        for micro in self._micro_batches([r for r in rows if r.old_logprobs is None]):
+        """Old log-probs of demonstrations, or of all rows, and reference log-probs, as the objective asks for them."""
+        unscored = [r for r in rows if r.old_logprobs is None]
+        if "engine_logprobs" in self.objective.needs:
+            # The engine's own log-probs stay beside the trainer's, which become the old policy of the ratio.
+            for row in rows:
+                row.engine_logprobs = row.old_logprobs
+            unscored = rows
+        for micro in self._micro_batches(unscored):
             for row, values in zip(micro, self._score(self.model, micro)[0].tolist(), strict=True):
                 row.old_logprobs = values[: len(row.completion)]
         if self.reference is not None:
@@ -142,31 +176,39 @@ class Updater:
         logprobs, entropy = score(model, batch, self.settings.rollout.temperature)
         return logprobs, entropy, batch.mask_NT.to(logprobs.device)
 
+    @torch.no_grad()
+    def logprobs_of(self, prompts: list[list[int]], completions: list[list[int]]) -> list[list[float]]:
+        """Log-probs of given completions under the reference if there is one, else under the current policy."""
+        rows = [Row(p, c, None, 0.0, i, False) for i, (p, c) in enumerate(zip(prompts, completions, strict=True))]
+        found = []
+        for micro in self._micro_batches(rows):
+            scored = self._score(self.reference or self.model, micro)[0].tolist()
+            found += [values[: len(row.completion)] for row, values in zip(micro, scored, strict=True)]
+        return found
+
     def _minibatch(self, rows: list[Row], step: int) -> dict[str, float]:
         """Accumulate the gradient over micro-batches, then one optimizer step."""
+        controls = self._decide(rows, step)
+        whole = self._fields(rows, torch.device("cpu"))
         denominator = self.objective.denominator(
             row_masks(rows),
-            advantages=torch.tensor([r.advantage for r in rows]),
-            external=torch.tensor([r.external for r in rows]) if self.objective.uses_external else None,
-            correct=torch.tensor([r.correct for r in rows]),
+            advantages=whole["advantages"],
+            external=whole["external"],
+            correct=whole["correct"],
+            group_ids=whole["group_ids"],
+            selected=whole["selected"],
             max_completion_length=self.settings.rollout.max_completion_length,
         )
-        active = [r for r in rows if r.advantage != 0.0] if self.skip_zero else rows
+        active = [r for r in rows if r.trains] if self.skip_zero else rows
         totals: dict[str, float] = {}
         mismatch = 0.0
-        micro_batches = self._micro_batches(active)
-        selected = self._select(micro_batches, step)
-        for micro, chosen in zip(micro_batches, selected, strict=True):
-            batch = self._token_batch(micro)
-            if self.objective.scope == "micro-batch":
-                batch, _ = self.objective.prepare(batch, key=(self.settings.seed, step))
-            elif chosen is not None:
-                batch = replace(batch, selected=chosen[:, : batch.mask.shape[1]])
+        for micro in self._micro_batches(active):
+            batch = replace(self._token_batch(micro), controls=controls)
             loss, metrics = self.objective.loss(batch, denominator)
             loss.backward()
             for key, value in {"loss": loss.detach(), **metrics}.items():
                 totals[key] = totals.get(key, 0.0) + float(value)
-            mismatch = max(mismatch, float(batch.log_ratio_NT.detach().abs().max()))
+            mismatch = max(mismatch, _mismatch(batch))
         norm = self._apply(active, step)
         return {
             "loss": 0.0,
@@ -177,35 +219,65 @@ class Updater:
         }
 
     @torch.no_grad()
-    def _select(self, micro_batches: list[list[Row]], step: int) -> list[Tensor | None]:
-        """For objectives that choose tokens over the whole optimizer step: the chosen ones of each micro-batch."""
-        if self.objective.scope != "step" or not micro_batches:
-            return [None] * len(micro_batches)
-        whole = self._token_batch([row for micro in micro_batches for row in micro])
-        prepared, _ = self.objective.prepare(whole, key=(self.settings.seed, step))
-        if prepared.selected is None:
-            return [None] * len(micro_batches)
-        return list(prepared.selected.split([len(micro) for micro in micro_batches]))
+    def _decide(self, rows: list[Row], step: int) -> Mapping[str, float]:
+        """What the objective decides over the whole optimizer step: tokens (written into the rows), and numbers.
+
+        All rows take part, also those without an advantage: they belong to the means and fractions that decide.
+        """
+        controls: Mapping[str, float] = {}
+        if self.objective.prepare_tokens:
+            # The numbers come from the log-probs at sampling time, so this needs no forward pass.
+            old = self._fields(rows, torch.device("cpu"))
+            batch = TokenBatch(
+                logprobs=old["old_logprobs"], mask=row_masks(rows), vocab_size=self.model.config.vocab_size, **old
+            )
+            batch, self.state = replace(self.objective, select=None).prepare(batch, self.state)
+            controls = batch.controls
+        if self.objective.select is not None:
+            parts = [rows] if self.objective.scope == "step" else self._micro_batches(rows)
+            for i, part in enumerate(parts):
+                chosen = self.objective.select(self._token_batch(part), (self.settings.seed, step, i))
+                for row, values in zip(part, chosen.tolist(), strict=True):
+                    row.selected = values[: len(row.completion)]
+        return controls
 
     def _token_batch(self, rows: list[Row]) -> TokenBatch:
         logprobs, entropy, mask = self._score(self.model, rows)
-        width, device = mask.shape[1], mask.device
-
-        def padded(values: list[list[float]]) -> Tensor:
-            return torch.tensor([v + [0.0] * (width - len(v)) for v in values], device=device)
-
         return TokenBatch(
             logprobs=logprobs,
-            old_logprobs=padded([r.old_logprobs or [] for r in rows]),
-            ref_logprobs=padded([r.ref_logprobs or [] for r in rows]) if self.reference is not None else None,
-            advantages=torch.tensor([r.advantage for r in rows], device=device),
             mask=mask,
             entropy=entropy,
-            group_ids=torch.tensor([r.group for r in rows], device=device),
-            external=torch.tensor([r.external for r in rows], device=device) if self.objective.uses_external else None,
-            correct=torch.tensor([r.correct for r in rows], device=device),
             vocab_size=self.model.config.vocab_size,
+            **self._fields(rows, mask.device),
         )
+
+    def _fields(self, rows: list[Row], device: torch.device) -> dict[str, Any]:
+        """What rows carry, as tensors of the fields of a TokenBatch; None for what the objective does not read."""
+        needs, width = self.objective.needs, max(len(r.completion) for r in rows)
+
+        def padded(values: Sequence[Sequence[float] | None], filler: float = 0.0) -> Tensor:
+            return torch.tensor([[*(v or ()), *[filler] * (width - len(v or ()))] for v in values], device=device)
+
+        def flags(values: Sequence[Sequence[bool] | None]) -> Tensor:
+            return padded(values).bool()
+
+        by_token = any(isinstance(r.advantage, list) for r in rows)
+        advantages = [r.advantage if isinstance(r.advantage, list) else [r.advantage] for r in rows]
+        engine = [r.old_logprobs if r.engine_logprobs is None else r.engine_logprobs for r in rows]
+        chosen = rows[0].selected is not None
+        return {
+            "old_logprobs": padded([r.old_logprobs for r in rows]),
+            "ref_logprobs": padded([r.ref_logprobs for r in rows]) if self.reference is not None else None,
+            "engine_logprobs": padded(engine) if "engine_logprobs" in needs else None,
+            "advantages": padded(advantages) if by_token else torch.tensor([a[0] for a in advantages], device=device),
+            "group_ids": torch.tensor([r.group for r in rows], device=device),
+            "external": torch.tensor([r.external for r in rows], device=device)
+            if self.objective.uses_external
+            else None,
+            "correct": torch.tensor([r.correct for r in rows], device=device),
+            "planning": flags([r.planning for r in rows]) if "planning" in needs else None,
+            "selected": flags([r.selected for r in rows]) if chosen else None,
+        }
 
     def _apply(self, active: list[Row], step: int) -> float:
         norm = 0.0
@@ -225,3 +297,12 @@ class Updater:
             self.optimizer.step()
             self.optimizer.zero_grad()
         return norm
+
+
+def _mismatch(batch: TokenBatch) -> float:
+    """Largest |log-prob of the trainer - log-prob of the engine| over the tokens that the engine sampled."""
+    with torch.no_grad():
+        if batch.engine_logprobs is None:
+            return float(batch.log_ratio_NT.abs().max())
+        gap_NT = batch.require("old_logprobs") - batch.engine_logprobs
+        return float(torch.where(batch.mask, gap_NT, 0.0).abs().max())
