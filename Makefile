@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: help install demo demo-full test check bench prove clean
+.PHONY: help install demo demo-full test check docs bench prove clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -49,6 +49,9 @@ check: $(STAMP)  ## before a commit: ruff, mypy, import directions, the fast tes
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(PYTEST)
+
+docs: $(STAMP)  ## docs/objectives.md from the registry
+	@$(BIN)/offleash objectives --markdown > docs/objectives.md
 
 bench: $(STAMP)  ## speed, side by side with transformers
 	@$(BIN)/offleash bench rollouts --peer transformers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import pytest
 import torch
 
@@ -9,7 +11,8 @@ from offleash.core import InputError
 from offleash.objectives import PRESETS, Denominator, GroupBatch, Reduction, get
 from offleash.objectives.advantages import group_relative, leave_one_out, signed_binary, soft_overlong
 from offleash.objectives.checks import example, gradient
-from offleash.objectives.reduce import RowFlags, constant_length, count, restrict, sequence_mean, token_mean
+from offleash.objectives.checks.example import annotated
+from offleash.objectives.reduce import MODES, RowFlags, count, restrict
 
 LOSS = torch.tensor([[1.0, 2.0, 3.0], [10.0, 0.0, 0.0], [5.0, 5.0, 5.0]], dtype=torch.float64)
 MASK = torch.tensor([[True, True, True], [True, False, False], [False, False, False]])
@@ -27,9 +30,29 @@ def group(*rows: list[float], external: list[bool] | None = None, valid: list[bo
 
 
 def test_reductions_by_hand() -> None:
-    assert token_mean(LOSS, MASK, 4.0).item() == 16.0 / 4.0
-    assert sequence_mean(LOSS, MASK, 2.0).item() == (2.0 + 10.0) / 2.0
-    assert constant_length(LOSS, MASK, 2.0, 8.0).item() == 16.0 / 16.0
+    flags = RowFlags(group_ids=torch.tensor([0, 0, 1]))
+    counts = count(MASK, flags, 8)
+    expected = {
+        "token-mean": 16.0 / 4.0,
+        "sequence-mean": (2.0 + 10.0) / 2.0,
+        "prompt-mean": 16.0 / 4.0,  # one prompt has all four tokens; the other none, and does not count
+        "sequence-sum": 16.0 / 2.0,
+        "constant-length": 16.0 / (2.0 * 8.0),
+        "constant-sum": 16.0 / 8.0,
+    }
+    assert set(expected) == set(MODES)
+    for mode, value in expected.items():
+        assert Reduction(mode)(LOSS, MASK, counts, flags).item() == value
+        # One number a row is the same number at each of its tokens.
+        wide = Reduction(mode)(LOSS[:, :1].expand(3, 3), MASK, counts, flags)
+        assert Reduction(mode)(LOSS[:, :1], MASK, counts, flags).item() == wide.item()
+
+
+def test_the_mean_over_prompts_by_hand() -> None:
+    flags = RowFlags(group_ids=torch.tensor([4, 9, 9]))
+    mask = torch.tensor([[True, True, True], [True, False, False], [True, True, True]])
+    value = Reduction("prompt-mean")(LOSS, mask, count(mask, flags), flags)
+    assert value.item() == ((1.0 + 2.0 + 3.0) / 3.0 + (10.0 + 15.0) / 4.0) / 2.0
 
 
 def test_counts_by_hand() -> None:
@@ -133,9 +156,13 @@ def test_soft_overlong_refuses_a_slope_longer_than_the_limit() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_dtypes_are_kept(dtype: torch.dtype) -> None:
-    for name in PRESETS:
-        adv = get(name).advantages(torch.tensor([[1, 0, 0, 1]], dtype=dtype))
-        assert adv.dtype == dtype, name
+    for name, preset in PRESETS.items():
+        objective = get(name, **preset.claims.shown_at)
+        groups = annotated(torch.tensor([[1, 0, 0, 1]], dtype=dtype), torch.arange(4)[None])
+        floats = {f.name: getattr(groups, f.name) for f in fields(groups)}
+        cast = {k: v.to(dtype) for k, v in floats.items() if isinstance(v, torch.Tensor) and v.is_floating_point()}
+        groups, _ = objective.prepare(replace(groups, **cast))
+        assert objective.advantages(groups).dtype == dtype, name
 
 
 def test_integer_rewards_are_refused() -> None:

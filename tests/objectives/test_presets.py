@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from offleash.core import InputError
 from offleash.objectives import PRESETS, Claims, Preset, advantage, describe, get, register, surrogate
 from offleash.objectives.checks import example
+from offleash.objectives.document import markdown, table, text
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_prepare_is_reproducible_and_does_nothing_where_there_is_nothing_to_prep
     first, state = e.objective.prepare(e.batch, key=("run", 7))
     again, _ = e.objective.prepare(e.batch, key=("run", 7))
     other, _ = e.objective.prepare(e.batch, key=("run", 8))
-    assert state is None
+    assert state == {}
     assert torch.equal(first.selected, again.selected)  # type: ignore[arg-type]
     assert not torch.equal(first.selected, other.selected)  # type: ignore[arg-type]
     plain = example(PRESETS["grpo"])
@@ -152,3 +154,19 @@ def test_a_selection_that_was_not_made_is_an_error() -> None:
     e = example(PRESETS["kl-cov"])
     with pytest.raises(InputError, match="selected: kl-cov needs it"):
         e.objective.loss(replace(e.batch, selected=None), e.denominator)
+
+
+@pytest.mark.slow
+def test_the_page_is_that_of_the_registry() -> None:
+    page = Path(__file__).parents[2] / "docs" / "objectives.md"
+    assert page.read_text() == markdown(), "run `make docs`"
+
+
+def test_a_table_of_all_rows_and_one_row_in_full() -> None:
+    lines = table(list(PRESETS.values())).splitlines()
+    assert [line.split()[0] for line in lines[: len(PRESETS)]] == list(PRESETS)
+    assert max(map(len, lines)) < 240
+    for name, preset in PRESETS.items():
+        found = text(preset)
+        assert found.startswith(f"{name}\n  {preset.formula}\n")
+        assert all(deviation in found for deviation in preset.deviations)

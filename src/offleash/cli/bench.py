@@ -10,19 +10,22 @@ EXAMPLES = """
 \b
 Examples:
   offleash bench rollouts --peer transformers
-  offleash bench rollouts --peer transformers --json
+  offleash bench objectives
+  offleash bench scoring --json
 """
 
 
 def bench(
-    what: Annotated[str, typer.Argument(metavar="{rollouts}", help="What is timed.")],
-    peer: Annotated[str, typer.Option(help="The library to run beside.")] = "transformers",
+    what: Annotated[str, typer.Argument(metavar="{rollouts,objectives,scoring}", help="What is timed.")],
+    peer: Annotated[
+        str | None, typer.Option(help="What to run beside: transformers, by-hand, full-logits.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Speed side by side with a peer, in one run on this machine."""
-    from offleash.jobs import bench as job
+    from offleash.jobs import benchmarks
 
-    job.run(what, peer=peer, as_json=as_json)
+    benchmarks.run(what, peer=peer, as_json=as_json)
 
 
 bench.__doc__ = f"{bench.__doc__}\n{EXAMPLES}"

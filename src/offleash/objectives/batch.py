@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -153,11 +154,16 @@ class TokenBatch:
         """Advantages with a token axis: of length T if they were given a token, else of length 1 to broadcast."""
         return self.advantages if self.advantages.ndim == 2 else self.advantages[:, None]
 
-    @property
+    @cached_property
     def log_ratio_NT(self) -> Float[Tensor, "N T"]:
         """log(pi / pi_old) with its gradient; 0 at masked positions, so that no exp of padding can overflow."""
         old = self.require("old_logprobs")
         return torch.where(self.mask, self.logprobs - old, 0.0)
+
+    @cached_property
+    def length_N(self) -> Int[Tensor, " N"]:
+        """Unmasked tokens of each row."""
+        return self.mask.count_nonzero(1)
 
     def require(self, name: str) -> Tensor:
         """The field `name`, or InputError if this batch does not carry it."""
@@ -175,26 +181,31 @@ class TokenBatch:
 
     def check(self) -> None:
         """Raise InputError for wrong shapes or types, and for a number at an unmasked position that is not finite."""
+        self.check_shapes()
+        self.check_finite()
+
+    def check_shapes(self) -> None:
+        """Raise InputError for wrong shapes or types; reads no number."""
         n_t = tuple(self.logprobs.shape)
         if len(n_t) != 2 or not self.logprobs.is_floating_point():
             raise InputError(f"logprobs: is {self.logprobs.dtype} of shape {n_t}; give floats of shape (N, T)")
-        _check_mask("mask", self.mask, n_t)
+        for name in ("mask", "selected", "planning"):
+            _check_mask(name, getattr(self, name), n_t)
         _check_mask("external", self.external, n_t[:1])
         _check_mask("correct", self.correct, n_t[:1])
-        _check_mask("selected", self.selected, n_t)
-        _check_mask("planning", self.planning, n_t)
         if tuple(self.advantages.shape) not in (n_t[:1], n_t):
             raise InputError(f"advantages: shape is {tuple(self.advantages.shape)}; give {n_t[:1]} or {n_t}")
         if self.vocab_size < 1:
             raise InputError(f"vocab_size: is {self.vocab_size}; give the number of tokens of the vocabulary")
-        for name in ("logprobs", "old_logprobs", "engine_logprobs", "ref_logprobs", "entropy", "advantages"):
+        for name in _TOKEN_FLOATS:
             value = getattr(self, name)
-            if value is None:
-                continue
-            if name != "advantages" and tuple(value.shape) != n_t:
+            if value is not None and tuple(value.shape) != n_t:
                 raise InputError(f"{name}: shape is {tuple(value.shape)}, that of logprobs {n_t}; make them equal")
-            # One sum is the cheap test: it is finite if every number is. Only where it is not do we look for the place.
-            if not value.detach().sum().isfinite():
+
+    def check_finite(self) -> None:
+        """Raise InputError naming the first number at an unmasked position that is not finite."""
+        for name in (*_TOKEN_FLOATS, "advantages"):
+            if getattr(self, name) is not None:
                 self._check_finite(name)
 
     def _check_finite(self, name: str) -> None:
@@ -204,6 +215,9 @@ class TokenBatch:
             n, t = bad.nonzero()[0].tolist()
             number = value_NT.expand_as(self.mask)[n, t].item()
             raise InputError(f"{name}: row {n}, token {t} is {number}; mask that row out or mend what produced it")
+
+
+_TOKEN_FLOATS = ("logprobs", "old_logprobs", "engine_logprobs", "ref_logprobs", "entropy")
 
 
 def _check_mask(name: str, mask: Tensor | None, shape: tuple[int, ...]) -> None:

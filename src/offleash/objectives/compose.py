@@ -217,7 +217,9 @@ class Objective:
         """
         if check:
             self._check(batch)
-        flags = RowFlags(batch.advantages, batch.external, batch.correct, batch.selected, batch.group_ids)
+        flags = RowFlags(
+            batch.advantages, batch.external, batch.correct, batch.selected, batch.group_ids, batch.length_N
+        )
         if self.credit is not None:
             batch = replace(batch, advantages=self.credit(batch))
         total = batch.logprobs.new_zeros(())
@@ -230,12 +232,14 @@ class Objective:
             for name, value_NT in diagnostics.items():
                 metrics[name] = _share(value_NT, batch, denominator)
         metrics |= _monitors(batch, denominator)
-        if check and not total.isfinite():
+        # The loss and the metrics read every number, so one test of them tells; only then is the place looked for.
+        if check and not _finite(total, metrics, batch):
+            batch.check_finite()
             raise InputError(_overflow(self.terms, batch))
         return total, metrics
 
     def _check(self, batch: TokenBatch) -> None:
-        batch.check()
+        batch.check_shapes()
         for name in sorted(self.needs):
             if getattr(batch, name) is None:
                 raise InputError(f"{name}: {self.name} needs it and the batch has none")
@@ -263,17 +267,36 @@ def over_tokens(
     return torch.where(step_NT >= 0, adv_NT, 0.0)
 
 
+def _finite(total: Tensor, metrics: Mapping[str, Tensor], batch: TokenBatch) -> bool:
+    counted = batch.mask if batch.advantages.ndim == 2 else batch.length_N > 0
+    advantages = torch.where(counted, batch.advantages, 0.0)
+    numbers = torch.stack([total.detach(), *metrics.values(), advantages.sum().to(total.dtype)])
+    return bool(numbers.isfinite().all())
+
+
 def _share(value_NT: Tensor, batch: TokenBatch, denominator: Denominator) -> Tensor:
-    kept_NT = torch.where(batch.mask, value_NT.detach().to(batch.logprobs.dtype), 0.0)
-    return kept_NT.sum() / max(denominator.tokens["all"], 1.0)
+    """A diagnostic's share of its mean over the step's tokens; of shape (N, 1) it is the same at all of a row's."""
+    value_NT, tokens = value_NT.detach(), max(denominator.tokens["all"], 1.0)
+    if value_NT.shape[1] == 1 and batch.mask.shape[1] != 1:
+        total = (torch.where(batch.length_N > 0, value_NT[:, 0], 0.0) * batch.length_N).sum()
+    elif value_NT.dtype == torch.bool:
+        total = (value_NT & batch.mask).count_nonzero().to(batch.logprobs.dtype)
+    else:
+        total = torch.where(batch.mask, value_NT, 0.0).sum()
+    return total / tokens
 
 
 def _monitors(batch: TokenBatch, denominator: Denominator) -> dict[str, Tensor]:
     """Means over the step's tokens that every objective reports, of what the batch carries."""
     found: dict[str, Tensor] = {}
     with torch.no_grad():
+        tokens = max(denominator.tokens["all"], 1.0)
         if batch.old_logprobs is not None:
-            found["kl_old"] = _share(batch.old_logprobs - batch.logprobs, batch, denominator)
+            found["kl_old"] = -batch.log_ratio_NT.detach().sum() / tokens
+        else:
+            found["logprob"] = _share(batch.logprobs, batch, denominator)
+        if batch.engine_logprobs is not None and batch.old_logprobs is not None:
+            found["kl_engine"] = _share(batch.engine_logprobs - batch.old_logprobs, batch, denominator)
         if batch.ref_logprobs is not None:
             log_ratio_NT = torch.where(batch.mask, batch.logprobs - batch.ref_logprobs, 0.0)
             found["kl_ref"] = _share(k3(log_ratio_NT), batch, denominator)

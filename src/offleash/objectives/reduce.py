@@ -27,35 +27,30 @@ TOLD_BY = {
 }
 
 
-def token_mean(loss_NT: Float[Tensor, "N T"], mask_NT: Bool[Tensor, "N T"], tokens: float) -> Float[Tensor, ""]:
+def token_mean(sum_N: Float[Tensor, " N"], tokens: float) -> Float[Tensor, ""]:
     """Sum over tokens / `tokens` of the step batch: every token weighs the same (DAPO)."""
-    return _masked(loss_NT, mask_NT).sum() / _or_one(tokens)
+    return sum_N.sum() / _or_one(tokens)
 
 
-def sequence_mean(loss_NT: Float[Tensor, "N T"], mask_NT: Bool[Tensor, "N T"], sequences: float) -> Float[Tensor, ""]:
+def sequence_mean(sum_N: Float[Tensor, " N"], length_N: Int[Tensor, " N"], sequences: float) -> Float[Tensor, ""]:
     """Mean over a completion's tokens, then sum / `sequences`: every completion weighs the same (GRPO)."""
-    length_N = mask_NT.sum(1).clamp(min=1)
-    return (_masked(loss_NT, mask_NT).sum(1) / length_N).sum() / _or_one(sequences)
+    return (sum_N / length_N.clamp(min=1)).sum() / _or_one(sequences)
 
 
-def constant_length(
-    loss_NT: Float[Tensor, "N T"], mask_NT: Bool[Tensor, "N T"], sequences: float, length: float
-) -> Float[Tensor, ""]:
+def constant_length(sum_N: Float[Tensor, " N"], sequences: float, length: float) -> Float[Tensor, ""]:
     """Sum over tokens / (`sequences` x `length`): the weight of a token is the same in any length (Dr.GRPO).
 
     `length` is the generation limit of the run, never the padded width of the batch.
     """
-    return _masked(loss_NT, mask_NT).sum() / (_or_one(sequences) * length)
+    return sum_N.sum() / (_or_one(sequences) * length)
 
 
-def prompt_mean(
-    loss_NT: Float[Tensor, "N T"], mask_NT: Bool[Tensor, "N T"], tokens_N: Float[Tensor, " N"], prompts: float
-) -> Float[Tensor, ""]:
+def prompt_mean(sum_N: Float[Tensor, " N"], tokens_N: Float[Tensor, " N"], prompts: float) -> Float[Tensor, ""]:
     """Mean over all tokens of a prompt's completions, then sum / `prompts`: every prompt weighs the same (ScaleRL).
 
     `tokens_N` holds for each row the tokens of its whole prompt in the step, wherever its other completions are.
     """
-    return (_masked(loss_NT, mask_NT).sum(1) / tokens_N.clamp(min=1)).sum() / _or_one(prompts)
+    return (sum_N / tokens_N.clamp(min=1)).sum() / _or_one(prompts)
 
 
 @dataclass(frozen=True)
@@ -101,6 +96,7 @@ class RowFlags:
         correct: True for completions that the verifier accepted.
         selected: True for tokens chosen by `Objective.prepare`.
         group_ids: which prompt a row belongs to.
+        length_N: unmasked tokens of each row, if they are counted already.
     """
 
     advantages: Float[Tensor, " N"] | Float[Tensor, "N T"] | None = None
@@ -108,6 +104,7 @@ class RowFlags:
     correct: Bool[Tensor, " N"] | None = None
     selected: Bool[Tensor, "N T"] | None = None
     group_ids: Int[Tensor, " N"] | None = None
+    length_N: Int[Tensor, " N"] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,26 +132,34 @@ class Reduction:
 
     def __call__(
         self,
-        loss_NT: Float[Tensor, "N T"],
+        loss_NT: Float[Tensor, "N _"],
         mask_NT: Bool[Tensor, "N T"],
         denominator: Denominator,
         flags: RowFlags,
     ) -> Float[Tensor, ""]:
-        """This batch's share of the step's loss."""
-        mask_NT = restrict(mask_NT, self.rows, flags)
+        """This batch's share of the step's loss; of shape (N, 1) a loss is the same at all of a row's tokens."""
+        kept_NT = restrict(mask_NT, self.rows, flags)
+        length_N = flags.length_N
+        if length_N is None or kept_NT is not mask_NT:
+            length_N = kept_NT.count_nonzero(1)
+        # where, not a product: 0 x inf at a masked position would be NaN.
+        if loss_NT.shape[1] == 1 and mask_NT.shape[1] != 1:
+            sum_N = torch.where(length_N > 0, loss_NT[:, 0], 0.0) * length_N
+        else:
+            sum_N = torch.where(kept_NT, loss_NT, 0.0).sum(1)
         if self.mode == "token-mean":
-            return token_mean(loss_NT, mask_NT, self._count(denominator.tokens))
+            return token_mean(sum_N, self._count(denominator.tokens))
         if self.mode == "sequence-mean":
-            return sequence_mean(loss_NT, mask_NT, self._count(denominator.sequences))
+            return sequence_mean(sum_N, length_N, self._count(denominator.sequences))
         if self.mode == "prompt-mean":
             counts = self._prompts(denominator)
             if flags.group_ids is None:
                 raise InputError("group_ids: reduction 'prompt-mean' needs them; the batch has none")
             tokens = [counts.get(i, 0.0) for i in flags.group_ids.tolist()]
             tokens_N = torch.tensor(tokens, dtype=loss_NT.dtype, device=loss_NT.device)
-            return prompt_mean(loss_NT, mask_NT, tokens_N, float(sum(n > 0 for n in counts.values())))
+            return prompt_mean(sum_N, tokens_N, float(sum(n > 0 for n in counts.values())))
         sequences = 1.0 if self.mode == "constant-sum" else self._count(denominator.sequences)
-        return constant_length(loss_NT, mask_NT, sequences, self.limit(denominator.length))
+        return constant_length(sum_N, sequences, self.limit(denominator.length))
 
     def check(self, denominator: Denominator) -> None:
         """Raise InputError if the denominator lacks what this reduction needs."""
@@ -221,11 +226,6 @@ def count(mask_NT: Bool[Tensor, "N T"], flags: RowFlags, length: int | None = No
             for prompt, n in zip(flags.group_ids.tolist(), kept.sum(1).tolist(), strict=True):
                 prompts[rows][prompt] = prompts[rows].get(prompt, 0.0) + n
     return Denominator(tokens, sequences, length, prompts)
-
-
-def _masked(loss_NT: Tensor, mask_NT: Tensor) -> Tensor:
-    # where, not a product: 0 x inf at a masked position would be NaN.
-    return torch.where(mask_NT, loss_NT, 0.0)
 
 
 def _or_one(number: float) -> float:

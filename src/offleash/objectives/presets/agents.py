@@ -70,6 +70,7 @@ register(
             "the paper's increasing weight w(sigma) is not specified; it is sigma, the population deviation over the group",
             "the error-propagation variant, the length term and the filters of the data are not part of this row",
             "the third version of the paper describes another reward",
+            "verl's policy loss 'dro' (a quadratic penalty on the log-ratio) is another method of that name",
         ),
         why_not={
             "unbiased_for": "the reward is the reference's likelihood, not a verdict",

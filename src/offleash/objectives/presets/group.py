@@ -27,6 +27,8 @@ register(
         deviations=(
             "kl_beta is 0 (paper 0.04; most later work drops the term); with it a reference model is needed",
             "std divides by G - 1 as in verl; the paper does not say which (std='population' divides by G)",
+            "k3 is not clamped; verl holds it below 10, without a gradient above (2.6 nats from the reference)",
+            "TRL multiplies the KL term by the ratio by default (use_bias_correction_kl); here it is not",
         ),
         why_not={"unbiased_for": f"{BIASED_STD}; the mean over a completion's tokens divides by its length"},
         when="the usual baseline",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from offleash.core.errors import InputError
@@ -23,8 +25,13 @@ def cispo(batch: TokenBatch, *, epsilon_low: float | None = None, epsilon_high: 
     """
     low, high, _ = log_bounds(epsilon_low, epsilon_high)
     log_ratio_NT = batch.log_ratio_NT.detach()
-    kept_NT = log_ratio_NT.clamp(low, high)
-    return -kept_NT.exp() * batch.advantages_NT * batch.logprobs, {"clip_fraction": kept_NT != log_ratio_NT}
+    weight_NT = log_ratio_NT.clamp(low, high).exp()
+    outside_NT = torch.zeros_like(batch.mask)
+    if high < math.inf:
+        outside_NT = log_ratio_NT > high
+    if low > -math.inf:
+        outside_NT = outside_NT | (log_ratio_NT < low)
+    return weight_NT * -batch.advantages_NT * batch.logprobs, {"clip_fraction": outside_NT}
 
 
 @surrogate("gppo", needs=("old_logprobs",), scales_with_advantage=True)

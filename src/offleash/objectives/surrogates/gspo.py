@@ -11,7 +11,7 @@ from torch import Tensor
 from offleash.core.errors import InputError
 from offleash.objectives.batch import TokenBatch
 from offleash.objectives.registry import PerToken, surrogate
-from offleash.objectives.surrogates.ppo import active_log_bounds
+from offleash.objectives.surrogates.ppo import clip
 
 
 @surrogate("gspo", needs=("old_logprobs",), scales_with_advantage=True)
@@ -29,9 +29,8 @@ def gspo(batch: TokenBatch, *, epsilon_low: float | None = 3e-4, epsilon_high: f
         raise InputError("advantages: gspo takes one a completion; gspo-token takes one a token")
     adv_N1 = batch.advantages_NT
     log_s_N1 = mean_log_ratio(batch)
-    kept_N1 = log_s_N1.clamp(*active_log_bounds(adv_N1, epsilon_low, epsilon_high))
-    loss_NT = (-adv_N1 * kept_N1.exp()).expand_as(batch.mask)
-    return loss_NT, {"clip_fraction": (kept_N1 != log_s_N1).detach()}
+    kept_N1, clipped_N1 = clip(log_s_N1, adv_N1, epsilon_low, epsilon_high)
+    return -adv_N1 * kept_N1.exp(), {"clip_fraction": clipped_N1}
 
 
 @surrogate("gspo-token", needs=("old_logprobs",), scales_with_advantage=True)
@@ -40,11 +39,10 @@ def gspo_token(batch: TokenBatch, *, epsilon_low: float | None = 3e-4, epsilon_h
     adv_NT = batch.advantages_NT
     log_ratio_NT = batch.log_ratio_NT
     log_s_NT = mean_log_ratio(batch).detach() + log_ratio_NT - log_ratio_NT.detach()
-    kept_NT = log_s_NT.clamp(*active_log_bounds(adv_NT, epsilon_low, epsilon_high))
-    return -adv_NT * kept_NT.exp(), {"clip_fraction": (kept_NT != log_s_NT).detach()}
+    kept_NT, clipped_NT = clip(log_s_NT, adv_NT, epsilon_low, epsilon_high)
+    return -adv_NT * kept_NT.exp(), {"clip_fraction": clipped_NT}
 
 
 def mean_log_ratio(batch: TokenBatch) -> Float[Tensor, "N 1"]:
     """Mean over a completion's unmasked tokens of log rho; 0 for a completion without tokens."""
-    length_N1 = batch.mask.sum(1, keepdim=True).clamp(min=1)
-    return batch.log_ratio_NT.sum(1, keepdim=True) / length_N1
+    return batch.log_ratio_NT.sum(1, keepdim=True) / batch.length_N[:, None].clamp(min=1)

@@ -5,13 +5,10 @@ J. Yan et al., "Learning to Reason under Off-Policy Guidance", arXiv 2504.14945,
 
 from __future__ import annotations
 
-import torch
-
 from offleash.core.errors import InputError
 from offleash.objectives.batch import TokenBatch
 from offleash.objectives.registry import PerToken, surrogate
-from offleash.objectives.surrogates.ppo import active_log_bounds
-from offleash.objectives.surrogates.rl_plus import demonstrated, external_column
+from offleash.objectives.surrogates.rl_plus import demonstrations, rollout_ratio
 
 
 @surrogate("luffy", needs=("old_logprobs",), external=True, scales_with_advantage=True)
@@ -36,11 +33,8 @@ def luffy(
     """
     if shaping is not None and not shaping > 0:
         raise InputError(f"shaping: is {shaping}; give a probability above 0, or null for none")
-    adv = batch.advantages_NT
-    external_N1 = external_column(batch)
-    log_ratio_NT = torch.where(external_N1, 0.0, batch.log_ratio_NT)
-    kept_NT = log_ratio_NT.clamp(*active_log_bounds(adv, epsilon_low, epsilon_high))
-    pi_NT = demonstrated(batch, "logprobs").exp()
-    shaped_NT = pi_NT if shaping is None else pi_NT / (pi_NT + shaping)
-    loss_NT = -adv * torch.where(external_N1, shaped_NT, kept_NT.exp())
-    return loss_NT, {"clip_fraction": (kept_NT != log_ratio_NT).detach()}
+    rows_M, demos = demonstrations(batch)
+    ratio_NT, clipped_NT = rollout_ratio(batch, rows_M, epsilon_low, epsilon_high)
+    pi_MT = demos.logprobs.exp()
+    shaped_MT = pi_MT if shaping is None else pi_MT / (pi_MT + shaping)
+    return -batch.advantages_NT * ratio_NT.index_copy(0, rows_M, shaped_MT), {"clip_fraction": clipped_NT}

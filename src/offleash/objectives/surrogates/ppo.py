@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from offleash.core.errors import InputError
@@ -32,12 +32,24 @@ def ppo_clip(
         dual_clip: bound above 1 on the ratio where A < 0 (None: no bound).
     """
     adv = batch.advantages_NT
+    kept_NT, clipped_NT = clip(batch.log_ratio_NT, adv, epsilon_low, epsilon_high, dual_clip)
+    return -adv * kept_NT.exp(), {"clip_fraction": clipped_NT}
+
+
+def clip(
+    log_ratio_NT: Float[Tensor, "N _"],
+    adv: Float[Tensor, "N _"],
+    epsilon_low: float | None,
+    epsilon_high: float | None,
+    dual_clip: float | None = None,
+) -> tuple[Float[Tensor, "N _"], Bool[Tensor, "N _"]]:
+    """The log-ratio within the bounds that are active, and where it was outside (as a mask without gradient)."""
     low, high = active_log_bounds(adv, epsilon_low, epsilon_high, dual_clip)
-    log_ratio_NT = batch.log_ratio_NT
+    if epsilon_low is None and epsilon_high is None and dual_clip is None:
+        return log_ratio_NT, torch.zeros_like(adv, dtype=torch.bool)
     # Clamping the logarithm: an unbounded ratio is never formed where a bound holds, so its gradient cannot be 0 x inf.
     kept_NT = log_ratio_NT.clamp(low, high)
-    clipped_NT = (kept_NT != log_ratio_NT).detach()
-    return -adv * kept_NT.exp(), {"clip_fraction": clipped_NT}
+    return kept_NT, kept_NT.detach() != log_ratio_NT.detach()
 
 
 def active_log_bounds(
@@ -45,9 +57,10 @@ def active_log_bounds(
 ) -> tuple[Float[Tensor, "N _"], Float[Tensor, "N _"]]:
     """Bounds on log rho that PPO's min makes active: above where A > 0, below (and dual clip above) where A < 0."""
     low, high, dual = log_bounds(epsilon_low, epsilon_high, dual_clip)
-    low_NT = torch.full_like(adv, -math.inf).masked_fill(adv < 0, low)
-    high_NT = torch.full_like(adv, math.inf).masked_fill(adv > 0, high).masked_fill(adv < 0, dual)
-    return low_NT, high_NT
+    none = adv.new_tensor(math.inf)  # tensors: two plain numbers in `where` would be single precision
+    low_NT = torch.where(adv < 0, adv.new_tensor(low), -none)
+    high_NT = torch.where(adv > 0, adv.new_tensor(high), none)
+    return low_NT, high_NT if dual_clip is None else high_NT.masked_fill(adv < 0, dual)
 
 
 def log_bounds(

@@ -6,14 +6,16 @@ Optimization", arXiv 2508.00222, Eq. 4-7.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from offleash.core.errors import InputError, unknown_name
 from offleash.objectives.batch import TokenBatch
 from offleash.objectives.registry import PerToken, surrogate
-from offleash.objectives.surrogates.ppo import active_log_bounds
+from offleash.objectives.surrogates.ppo import clip
 
 UNIFORMS = ("paper", "released", "old")
 
@@ -41,15 +43,12 @@ def rl_plus(
     """
     if uniform not in UNIFORMS:
         raise unknown_name("uniform", uniform, UNIFORMS)
-    adv = batch.advantages_NT
-    external_N1 = external_column(batch)
-    log_ratio_NT = torch.where(external_N1, 0.0, batch.log_ratio_NT)
-    kept_NT = log_ratio_NT.clamp(*active_log_bounds(adv, epsilon_low, epsilon_high))
-    logprobs_NT, old_NT = demonstrated(batch, "logprobs"), demonstrated(batch, "old_logprobs")
-    density: dict[str, float | Tensor] = {"paper": 1.0 / batch.vocab_size, "released": 1.0, "old": old_NT.exp()}
-    demo_NT = multiple_importance_ratio(logprobs_NT, old_NT, density[uniform]) * exploration_weight(logprobs_NT, gamma)
-    loss_NT = -adv * torch.where(external_N1, demo_NT, kept_NT.exp())
-    return loss_NT, {"clip_fraction": (kept_NT != log_ratio_NT).detach()}
+    rows_M, demos = demonstrations(batch)
+    ratio_NT, clipped_NT = rollout_ratio(batch, rows_M, epsilon_low, epsilon_high)
+    logprobs_MT, old_MT = demos.logprobs, demos.require("old_logprobs")
+    density: dict[str, float | Tensor] = {"paper": 1.0 / batch.vocab_size, "released": 1.0, "old": old_MT.exp()}
+    demo_MT = multiple_importance_ratio(logprobs_MT, old_MT, density[uniform]) * exploration_weight(logprobs_MT, gamma)
+    return -batch.advantages_NT * ratio_NT.index_copy(0, rows_M, demo_MT), {"clip_fraction": clipped_NT}
 
 
 def multiple_importance_ratio(
@@ -69,13 +68,27 @@ def exploration_weight(logprobs_NT: Float[Tensor, "N T"], gamma: float) -> Float
     return (-torch.expm1(logprobs_NT.detach())).clamp(min=0.0).pow(gamma)
 
 
-def demonstrated(batch: TokenBatch, name: str) -> Float[Tensor, "N T"]:
-    """A field at the tokens of demonstrations, 0 elsewhere: what stands in padding must not reach an exp."""
-    return torch.where(external_column(batch) & batch.mask, batch.require(name), 0.0)
-
-
-def external_column(batch: TokenBatch) -> Tensor:
-    """External as a column, all False if the batch has no demonstrations."""
+def demonstrations(batch: TokenBatch) -> tuple[Int[Tensor, " M"], TokenBatch]:
+    """Which rows are demonstrations, and their tokens; log-probs are 0 where masked, so that padding reaches no exp."""
     if batch.external is None:
-        return torch.zeros(len(batch.mask), 1, dtype=torch.bool, device=batch.mask.device)
-    return batch.external[:, None]
+        rows_M = torch.zeros(0, dtype=torch.long, device=batch.mask.device)
+    else:
+        rows_M = batch.external.nonzero().flatten()
+    logprobs_MT, old_MT = batch.logprobs[rows_M], batch.require("old_logprobs")[rows_M]
+    mask_MT = batch.mask[rows_M]
+    demos = replace(
+        batch.rows(rows_M),
+        logprobs=torch.where(mask_MT, logprobs_MT, 0.0),
+        old_logprobs=torch.where(mask_MT, old_MT, 0.0),
+    )
+    return rows_M, demos
+
+
+def rollout_ratio(
+    batch: TokenBatch, demonstrations_M: Int[Tensor, " M"], epsilon_low: float | None, epsilon_high: float | None
+) -> tuple[Float[Tensor, "N T"], Bool[Tensor, "N _"]]:
+    """The clipped ratio of rollouts, and where it was clipped; 1 at demonstrations, which have a rule of their own."""
+    # Filled before the exp: the plain ratio of a demonstration may overflow, and is of no use.
+    log_ratio_NT = batch.log_ratio_NT.index_fill(0, demonstrations_M, 0.0)
+    kept_NT, clipped_NT = clip(log_ratio_NT, batch.advantages_NT, epsilon_low, epsilon_high)
+    return kept_NT.exp(), clipped_NT

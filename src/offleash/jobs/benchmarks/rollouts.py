@@ -1,13 +1,11 @@
-"""`offleash bench`: speed beside a peer in one process, alternating, so that both meet the same machine.
+"""Rollouts beside transformers' `generate`.
 
-The ratio is the median over pairs (ours, then the peer's, on the same prompts). Tokens are those of the completions, the end
-token included, so a side that decodes padding gains nothing by it.
+Tokens are those of the completions, the end token included, so a side that decodes padding gains nothing by it.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -17,7 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from offleash import nn, tasks
-from offleash.core import rng, unknown_name
+from offleash.core import rng
 from offleash.engines import Request, SamplingSettings
 from offleash.engines.native import NativeEngine
 
@@ -26,25 +24,7 @@ TARGET = 4.0
 """Tokens per second on the embedded base at 512 concurrent samples, as a multiple of the peer's."""
 
 
-def run(what: str, *, peer: str = "transformers", as_json: bool = False) -> dict[str, Any]:
-    """Time one kind of work beside a peer and print the ratio."""
-    if what not in WORK:
-        raise unknown_name("benchmark", what, WORK)
-    if peer not in WORK[what]:
-        raise unknown_name("peer", peer, WORK[what])
-    row = WORK[what][peer]()
-    result = {"workloads": [row], "torch": torch.__version__, "threads": torch.get_num_threads()}
-    if as_json:
-        print(json.dumps(result, indent=2))
-    else:
-        print(
-            f"{row['name']}: {row['ratio']:.2f}x {peer} (pairs {row['low']:.2f} to {row['high']:.2f}, target {row['target']:g}x); "
-            f"{row['ours']:.0f} against {row['peer']:.0f} {row['unit']}, {result['threads']} threads"
-        )
-    return result
-
-
-def rollouts_beside_transformers() -> dict[str, Any]:
+def beside_transformers() -> list[dict[str, Any]]:
     """Countdown completions of the embedded base at temperature 1: our engine against `generate`."""
     model, tokenizer = nn.load(nn.EMBEDDED)
     prompts = [p.prompt for p in itertools.islice(tasks.problems(tasks.get("countdown"), LEVEL, "train", 0), PROMPTS)]
@@ -61,18 +41,21 @@ def rollouts_beside_transformers() -> dict[str, Any]:
 
     pairs = [(_speed(ours), _speed(theirs)) for _ in range(PAIRS + 1)][1:]  # the first pair warms both up
     ratios = [a / b for a, b in pairs]
-    return {
-        "name": f"rollouts, embedded base, {PROMPTS * SAMPLES} samples",
-        "unit": "tokens/s",
-        "ratio": statistics.median(ratios),
-        "low": min(ratios),
-        "high": max(ratios),
-        "target": TARGET,
-        "ours": statistics.median(a for a, _ in pairs),
-        "peer": statistics.median(b for _, b in pairs),
-        "pairs": PAIRS,
-        "dtype": "float32",
-    }
+    return [
+        {
+            "name": f"rollouts, embedded base, {PROMPTS * SAMPLES} samples",
+            "unit": "tokens/s",
+            "ratio": statistics.median(ratios),
+            "low": min(ratios),
+            "high": max(ratios),
+            "target": TARGET,
+            "better": "higher",
+            "ours": statistics.median(a for a, _ in pairs),
+            "peer": statistics.median(b for _, b in pairs),
+            "pairs": PAIRS,
+            "dtype": "float32",
+        }
+    ]
 
 
 def _generate(model: Any, tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> int:
@@ -98,6 +81,3 @@ def _speed(work: Callable[[], int]) -> float:
     start = time.perf_counter()
     tokens = work()
     return tokens / (time.perf_counter() - start)
-
-
-WORK: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {"rollouts": {"transformers": rollouts_beside_transformers}}
