@@ -236,3 +236,105 @@ def test_logits_move_as_the_lemma_says() -> None:
         if name == "nsr":
             assert torch.allclose(move[others], pi[others])
             assert move[token].item() == pytest.approx(-(1.0 - pi[token].item()))
+
+
+# --------------------------------------------------------------------------- rows over groups, tokens and the engine
+
+
+@pytest.mark.parametrize(
+    ("one", "settings", "other", "other_settings"),
+    [
+        ("hicra", {"planning_alpha": 0.0}, "grpo", {"std": "none", "epsilon_high": 0.28}),
+        ("80-20", {"entropy_fraction": 1.0}, "dapo", {}),
+        ("80-20", {"entropy_fraction": 1.0, "rows": "selected"}, "dapo", {}),
+        ("skywork-or1", {"entropy_target": 1e-9}, "grpo", {"reduction": "token-mean"}),  # never below the target
+        ("skywork-or1", {"entropy_delta": 0.0, "entropy_target": 9.0}, "grpo", {"reduction": "token-mean"}),
+        ("grpo+entropy-bonus", {"entropy_coef": 0.0}, "grpo", {}),
+        ("prorl", {"kl_beta": 0.0, "epsilon_high": 0.28}, "dapo", {}),
+        ("grpo+tis", {"mismatch": "none"}, "grpo", {}),
+        (
+            "icepop",
+            {"mismatch_low": None, "mismatch_high": None, "mismatch": "geometric-mask"},
+            "grpo",
+            {"reduction": "token-mean"},
+        ),
+        ("scale-rl", {"reduction": "token-mean"}, "cispo", {}),
+        ("mixed-policy", {}, "grpo", {"reduction": "token-mean"}),  # without demonstrations
+    ],
+)
+def test_a_setting_turns_a_row_over_tokens_into_another(
+    one: str, settings: dict[str, Any], other: str, other_settings: dict[str, Any]
+) -> None:
+    e = tokens()
+    first, second = get(one, **settings), get(other, **other_settings)
+    batch, _ = first.prepare(replace(e.batch, external=None) if "external" not in first.needs else e.batch)
+    same(first, second, replace(e, batch=batch), 1e-15)
+
+
+@pytest.mark.parametrize(
+    ("one", "settings", "other", "other_settings"),
+    [
+        ("pass-at-k", {"pass_k": 1}, "grpo", {"std": "population"}),
+        ("pass-at-k-policy-gradient", {"pass_k": 1}, "dr-grpo", {}),
+        ("pkpo", {"pass_k": 1}, "rloo", {}),
+        ("unlikeliness", {"unlikeliness_beta": 0.0}, "grpo", {}),
+        ("outcome-batch", {"bonus": 0.0}, "grpo", {}),
+        ("outcome-ucb", {"bonus": 0.0}, "grpo", {}),
+        ("darling", {"least_diversity": 1.0}, "dr-grpo", {}),
+        ("dro", {"token_weight": "uniform", "reward_weight": 1e9, "std_epsilon": 0.0}, "grpo", {"std_epsilon": 0.0}),
+    ],
+)
+def test_a_setting_turns_an_advantage_into_another(
+    one: str, settings: dict[str, Any], other: str, other_settings: dict[str, Any]
+) -> None:
+    e = example(PRESETS["grpo"], prompts=6, group=8)
+    tolerance = 1e-6 if one in ("dro", "pass-at-k") else 1e-12  # a finite weight; another place for std_epsilon
+    found, expected = e.advantages(objective=get(one, **settings)), e.advantages(objective=get(other, **other_settings))
+    assert torch.allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_the_trajectory_alone_is_the_group_relative_advantage() -> None:
+    e = example(PRESETS["grpo"])
+    assert e.group.step_mask_PGS is not None
+    for name, std in (("rlvmr", "population"), ("gigpo", "none")):
+        adv_PGS = e.advantages(objective=get(name, step_weight=0.0, trajectory_weight=1.0))
+        expected_PG = e.advantages(objective=get("grpo", std=std))
+        assert torch.equal(adv_PGS, torch.where(e.group.step_mask_PGS, expected_PG[..., None], 0.0))
+
+
+def test_the_mean_reward_times_max_rl_is_the_centred_reward() -> None:
+    e = example(PRESETS["grpo"])
+    mean_P1 = e.rewards_PG.mean(1, keepdim=True)
+    found = mean_P1 * e.advantages(objective=get("max-rl"))
+    assert torch.allclose(found, e.advantages(objective=get("dr-grpo")), atol=1e-15)
+
+
+def test_bnpo_at_one_success_rate_is_the_centred_reward() -> None:
+    e = example(PRESETS["grpo"])
+    equal_PG = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
+    assert torch.equal(e.advantages(equal_PG, get("bnpo")), e.advantages(equal_PG, get("dr-grpo")))
+
+
+def test_tokens_of_equal_lengths_weigh_as_samples() -> None:
+    e = example(PRESETS["grpo"])
+    e = replace(e, group=replace(e.group, lengths_PG=torch.full_like(e.rewards_PG, 5, dtype=torch.long)))
+    for name in ("reinforce++", "reinforce++-baseline"):
+        by_token, by_sample = (e.advantages(objective=get(name, weight=w)) for w in ("tokens", "samples"))
+        assert torch.allclose(by_token, by_sample, atol=1e-14)
+
+
+def test_an_engine_that_agrees_needs_no_correction() -> None:
+    e = tokens()
+    e = replace(e, batch=replace(e.batch, engine_logprobs=e.batch.old_logprobs))
+    for mismatch in ("token-truncate", "token-mask", "sequence-truncate", "sequence-mask", "geometric-mask"):
+        same(get("grpo", mismatch=mismatch), get("grpo"), e)
+
+
+def test_the_bonus_is_zero_where_all_answers_are_new_or_all_are_right() -> None:
+    e = example(PRESETS["grpo"])
+    every = torch.arange(e.rewards_PG.numel()).view_as(e.rewards_PG)
+    distinct = replace(e, group=replace(e.group, answers_PG=every))
+    assert torch.equal(distinct.advantages(objective=get("outcome-batch")), distinct.advantages(objective=get("grpo")))
+    right_PG = torch.ones_like(e.rewards_PG)
+    for name in ("outcome-batch", "outcome-ucb"):
+        assert bool((e.advantages(right_PG, get(name)) == 0).all())
