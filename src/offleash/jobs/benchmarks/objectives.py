@@ -1,4 +1,8 @@
-"""The loss of a step beside the same arithmetic written down by hand: forward and backward over 64 x 2,048 tokens."""
+"""The loss of a step beside the same arithmetic written down by hand: forward and backward over 64 x 2,048 tokens.
+
+By hand means eager torch: the loss, and the three numbers that every trainer logs with it (share of clipped tokens, mean of
+log pi_old - log pi, mean entropy). `ratio_to_loss_alone` is against the loss without them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,9 @@ from offleash.objectives.preset import denominator_of
 ROWS, TOKENS, VOCAB, PAIRS = 64, 2048, 151_936, 15
 TARGET = 1.2
 """Time of a loss as a multiple of the arithmetic by hand."""
-ByHand = Callable[[TokenBatch], Tensor]
+ByHand = Callable[[TokenBatch], tuple[Tensor, Tensor | None]]
+"""The loss, and which tokens are clipped (None where there is no clip)."""
+Work = Callable[[TokenBatch], Tensor]
 
 
 def beside_by_hand() -> list[dict[str, Any]]:
@@ -30,10 +36,11 @@ def _row(name: str, by_hand: ByHand) -> dict[str, Any]:
     batch, _ = objective.prepare(_batch(objective.uses_external))
     divisor = denominator_of(objective, batch, TOKENS)
     ours = lambda b: objective.loss(b, divisor)[0]  # noqa: E731
-    pairs = [(_milliseconds(ours, batch), _milliseconds(by_hand, batch)) for _ in range(PAIRS + 3)][3:]
-    same = _gradient(ours, batch), _gradient(by_hand, batch)
-    torch.testing.assert_close(*same, rtol=1e-4, atol=1e-9)  # or the two are not the same arithmetic
-    ratios = [a / b for a, b in pairs]
+    alone = lambda b: by_hand(b)[0]  # noqa: E731
+    logged = lambda b: _logged(*by_hand(b), b)  # noqa: E731
+    torch.testing.assert_close(_gradient(ours, batch), _gradient(alone, batch), rtol=1e-4, atol=1e-9)
+    rounds = [tuple(_milliseconds(work, batch) for work in (ours, logged, alone)) for _ in range(PAIRS + 3)][3:]
+    ratios = [a / b for a, b, _ in rounds]
     return {
         "name": f"loss and gradient of {name}, {ROWS} x {TOKENS} tokens",
         "unit": "ms",
@@ -42,8 +49,9 @@ def _row(name: str, by_hand: ByHand) -> dict[str, Any]:
         "high": max(ratios),
         "target": TARGET,
         "better": "lower",
-        "ours": statistics.median(a for a, _ in pairs),
-        "peer": statistics.median(b for _, b in pairs),
+        "ours": statistics.median(a for a, _, _ in rounds),
+        "peer": statistics.median(b for _, b, _ in rounds),
+        "ratio_to_loss_alone": statistics.median(a / c for a, _, c in rounds),
         "pairs": PAIRS,
         "dtype": "float32",
     }
@@ -70,12 +78,12 @@ def _batch(external: bool) -> TokenBatch:
     )
 
 
-def _gradient(loss: ByHand, batch: TokenBatch) -> Tensor:
+def _gradient(loss: Work, batch: TokenBatch) -> Tensor:
     leaf = batch.logprobs.detach().clone().requires_grad_()
     return torch.autograd.grad(loss(replace(batch, logprobs=leaf)), leaf)[0]
 
 
-def _milliseconds(loss: ByHand, batch: TokenBatch) -> float:
+def _milliseconds(loss: Work, batch: TokenBatch) -> float:
     leaf = batch.logprobs.detach().clone().requires_grad_()
     batch = replace(batch, logprobs=leaf)
     _wait()
@@ -93,9 +101,22 @@ def _wait() -> None:
 # ------------------------------------------------------------------------------------------- as anyone would write them
 
 
-def _clipped(batch: TokenBatch, low: float, high: float) -> Tensor:
-    ratio, adv = (batch.logprobs - batch.require("old_logprobs")).exp(), batch.advantages[:, None]
-    return -torch.min(ratio * adv, ratio.clamp(1 - low, 1 + high) * adv)
+def _logged(loss: Tensor, clipped: Tensor | None, batch: TokenBatch) -> Tensor:
+    """What trainers log beside the loss, computed and thrown away."""
+    with torch.no_grad():
+        count = batch.mask.sum()
+        (batch.require("entropy") * batch.mask).sum() / count
+        ((batch.require("old_logprobs") - batch.logprobs) * batch.mask).sum() / count
+        if clipped is not None:
+            (clipped * batch.mask).sum() / count
+    return loss
+
+
+def _clipped(batch: TokenBatch, low: float, high: float, adv: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    ratio = (batch.logprobs - batch.require("old_logprobs")).exp()
+    adv = batch.advantages[:, None] if adv is None else adv
+    plain, bounded = ratio * adv, ratio.clamp(1 - low, 1 + high) * adv
+    return -torch.min(plain, bounded), (bounded < plain).detach()
 
 
 def _token_mean(loss_NT: Tensor, batch: TokenBatch) -> Tensor:
@@ -106,61 +127,66 @@ def _sequence_mean(loss_NT: Tensor, batch: TokenBatch) -> Tensor:
     return ((loss_NT * batch.mask).sum(1) / batch.mask.sum(1)).mean()
 
 
-def _grpo(batch: TokenBatch) -> Tensor:
-    return _sequence_mean(_clipped(batch, 0.2, 0.2), batch)
+def _grpo(batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
+    loss, clipped = _clipped(batch, 0.2, 0.2)
+    return _sequence_mean(loss, batch), clipped
 
 
-def _dapo(batch: TokenBatch) -> Tensor:
-    return _token_mean(_clipped(batch, 0.2, 0.28), batch)
+def _dapo(batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
+    loss, clipped = _clipped(batch, 0.2, 0.28)
+    return _token_mean(loss, batch), clipped
 
 
-def _gspo(batch: TokenBatch) -> Tensor:
+def _gspo(batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
     log_ratio = (batch.logprobs - batch.require("old_logprobs")) * batch.mask
     s = (log_ratio.sum(1) / batch.mask.sum(1)).exp()
-    adv = batch.advantages
-    return -torch.min(s * adv, s.clamp(1 - 3e-4, 1 + 4e-4) * adv).mean()
+    plain, bounded = s * batch.advantages, s.clamp(1 - 3e-4, 1 + 4e-4) * batch.advantages
+    return -torch.min(plain, bounded).mean(), (bounded < plain)[:, None].detach()
 
 
-def _cispo(batch: TokenBatch) -> Tensor:
-    ratio = (batch.logprobs - batch.require("old_logprobs")).exp().detach().clamp(max=5.0)
-    return _token_mean(-ratio * batch.advantages[:, None] * batch.logprobs, batch)
+def _cispo(batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
+    ratio = (batch.logprobs - batch.require("old_logprobs")).exp().detach()
+    loss = -ratio.clamp(max=5.0) * batch.advantages[:, None] * batch.logprobs
+    return _token_mean(loss, batch), ratio > 5.0
 
 
-def _gppo(batch: TokenBatch) -> Tensor:
+def _gppo(batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
     ratio, adv = (batch.logprobs - batch.require("old_logprobs")).exp(), batch.advantages[:, None]
     fixed = ratio.detach()
     bounded = torch.where(fixed < 0.8, 0.8 / fixed * ratio, torch.where(fixed > 1.28, 1.28 / fixed * ratio, ratio))
-    return _token_mean(-torch.min(ratio * adv, bounded * adv), batch)
+    plain, bounded = ratio * adv, bounded * adv
+    return _token_mean(-torch.min(plain, bounded), batch), (bounded < plain).detach()
 
 
-def _kl_cov(batch: TokenBatch) -> Tensor:
+def _kl_cov(batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
     log_ratio = batch.logprobs - batch.require("old_logprobs")
-    plain = -log_ratio.exp() * batch.advantages[:, None]
-    return _token_mean(torch.where(batch.require("selected"), plain + log_ratio.abs(), plain), batch)
+    plain, selected = -log_ratio.exp() * batch.advantages[:, None], batch.require("selected")
+    return _token_mean(torch.where(selected, plain + log_ratio.abs(), plain), batch), selected
 
 
-def _rl_plus(batch: TokenBatch) -> Tensor:
+def _rl_plus(batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
     old, adv = batch.require("old_logprobs"), batch.advantages[:, None]
     pi = batch.logprobs.exp()
     demo = 2 * pi / (1.5 * old.exp() + 0.5 / batch.vocab_size) * (1 - pi.detach()).sqrt()
     ratio = (batch.logprobs - old).exp()
-    return _token_mean(-adv * torch.where(batch.require("external")[:, None], demo, ratio), batch)
+    return _token_mean(-adv * torch.where(batch.require("external")[:, None], demo, ratio), batch), None
 
 
-def _high_entropy(batch: TokenBatch) -> Tensor:
-    return _token_mean(_clipped(batch, 0.2, 0.28) * batch.require("selected"), batch)
+def _high_entropy(batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
+    loss, clipped = _clipped(batch, 0.2, 0.28)
+    return _token_mean(loss * batch.require("selected"), batch), clipped
 
 
-def _hicra(batch: TokenBatch) -> Tensor:
+def _hicra(batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
     adv = batch.advantages[:, None]
-    adv = torch.where(batch.require("planning"), adv + 0.2 * adv.abs(), adv.expand_as(batch.mask))
-    ratio = (batch.logprobs - batch.require("old_logprobs")).exp()
-    return _sequence_mean(-torch.min(ratio * adv, ratio.clamp(0.8, 1.28) * adv), batch)
+    loss, clipped = _clipped(batch, 0.2, 0.28, torch.where(batch.require("planning"), adv + 0.2 * adv.abs(), adv))
+    return _sequence_mean(loss, batch), clipped
 
 
-def _tis(batch: TokenBatch) -> Tensor:
+def _tis(batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
     weight = (batch.require("old_logprobs") - batch.require("engine_logprobs")).exp().clamp(max=2.0)
-    return _sequence_mean(_clipped(batch, 0.2, 0.2) * weight, batch)
+    loss, clipped = _clipped(batch, 0.2, 0.2)
+    return _sequence_mean(loss * weight, batch), clipped
 
 
 BY_HAND: dict[str, ByHand] = {

@@ -30,4 +30,5 @@ def diversity(group: GroupBatch, least: float = 0.1) -> Float[Tensor, "P G"]:
     clusters_PG, decided_PG = group.require("clusters_PG"), group.decided_PG
     size_PG = ((clusters_PG[:, None, :] == clusters_PG[:, :, None]) & decided_PG[:, None, :]).sum(2)
     n_P1 = decided_PG.sum(1, keepdim=True)
-    return ((n_P1 - size_PG) / (n_P1 - 1).clamp(min=1)).clamp(min=least).to(group.rewards_PG.dtype)
+    unlike_PG = (n_P1 - size_PG).to(group.rewards_PG.dtype) / (n_P1 - 1).clamp(min=1)
+    return unlike_PG.clamp(min=least)

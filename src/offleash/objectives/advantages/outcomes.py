@@ -31,7 +31,7 @@ def outcome_batch(
 def batch_bonus(group: GroupBatch) -> Float[Tensor, "P G"]:
     """Minus the share of the group's other members with the same answer; 0 for a completion without a verdict."""
     same_PG, n_P1 = _agreement(group)
-    return torch.where(group.decided_PG, -(same_PG - 1) / n_P1.clamp(min=1), 0.0)
+    return torch.where(group.decided_PG, -(same_PG - 1).to(group.rewards_PG.dtype) / n_P1.clamp(min=1), 0.0)
 
 
 def count_answers(group: GroupBatch, state: State) -> tuple[dict[str, Tensor], State]:

@@ -60,9 +60,9 @@ def quantile_baseline(
 def _at(sorted_PG: Tensor, n_P1: Tensor, quantile: float, interpolation: str) -> Tensor:
     if interpolation == "inverted-cdf":
         # A tiny step back: 0.4 x 5 is 2.0000000000000004 in binary fractions.
-        index_P1 = (quantile * n_P1 - 1e-9).ceil().long() - 1
+        index_P1 = (quantile * n_P1.double() - 1e-9).ceil().long() - 1
         return sorted_PG.gather(1, index_P1.clamp(min=0))
-    place_P1 = quantile * (n_P1 - 1).clamp(min=0)
+    place_P1 = quantile * (n_P1 - 1).clamp(min=0).to(sorted_PG.dtype)
     low_P1, high_P1 = (sorted_PG.gather(1, i.long()) for i in (place_P1.floor(), place_P1.ceil()))
     # Equal neighbours need no interpolation, which would round.
     between_P1 = low_P1 + (place_P1 - place_P1.floor()) * (high_P1 - low_P1)

@@ -85,7 +85,7 @@ def risk(
         natural_baseline: the term in (+ ...). With it no advantage is above 0.
         centre: subtract the bundle's mean over its G samples.
         std: deviation of S over the bundle's samples that divides: "sample", "population" or "none".
-        std_epsilon: added to it.
+        std_epsilon: added to it. A bundle whose scores are all equal has no deviation and is not divided.
     """
     if risk_measure not in RISKS:
         raise unknown_name("risk_measure", risk_measure, RISKS)

@@ -42,7 +42,7 @@ def unlikeliness(
     decided_PG = group.decided_PG
     logp_PG = torch.where(decided_PG, group.require("mean_logprobs_PG"), torch.inf)
     rank_PG = (logp_PG[:, None, :] < logp_PG[:, :, None]).sum(2)
-    share_PG = rank_PG / decided_PG.sum(1, keepdim=True).clamp(min=1)
+    share_PG = rank_PG.to(group.rewards_PG.dtype) / decided_PG.sum(1, keepdim=True).clamp(min=1)
     shaped_PG = group.rewards_PG * (1.0 - unlikeliness_beta * share_PG)
     adv_PG = group_relative(GroupBatch(rewards_PG=shaped_PG, valid_PG=group.valid_PG), std=std, std_epsilon=std_epsilon)
     if not skip_equal:

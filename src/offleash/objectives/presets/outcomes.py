@@ -235,6 +235,9 @@ register(
             "every completion of a bundle gets the bundle's advantage; the released code has three other ways to share it",
             "with the natural baseline (MATH scripts, default) no advantage is above 0: nothing is reinforced directly;"
             " natural_baseline=False is the DAPO-math script",
+            "the batch's quantiles pool all bundles and the tracked ones move before they are used; the released code"
+            " takes them per bundle and moves them afterwards",
+            "centre subtracts a bundle's mean; the released baseline integrates the risk over the quantile levels",
             "levels are 0.2 and 0.8 (0.2 and 0.9 in the MATH script); quantiles are half tracked, half the batch's",
         ),
         why_not={
