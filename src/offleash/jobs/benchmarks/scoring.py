@@ -19,8 +19,6 @@ TOKENS, CHUNK, HIDDEN = 8192, 512, 64
 VOCABS = (4_096, 32_768, 131_072)
 TARGET = 0.25
 """Peak of the chunked way as a share of the peak of all logits at once."""
-COPIES = 5
-"""Tensors of one chunk of logits that may live at one time: logits, log-softmax, its exponential, a product, a gradient."""
 
 
 def beside_full_logits() -> list[dict[str, Any]]:
@@ -47,8 +45,8 @@ def beside_full_logits() -> list[dict[str, Any]]:
     return rows
 
 
-def _in_process(vocab: int, chunk: int) -> float:
-    code = f"from offleash.jobs.benchmarks.scoring import peak; print(peak({vocab}, {chunk}))"
+def _in_process(vocab: int, chunk: int, tokens: int = TOKENS) -> float:
+    code = f"from offleash.jobs.benchmarks.scoring import peak; print(peak({vocab}, {chunk}, {tokens}))"
     environment = os.environ | {"MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
     return float(json.loads(done.stdout.splitlines()[-1]))
