@@ -91,7 +91,7 @@ def test_short_samples_are_nan_with_the_reason_for_the_whole_population() -> Non
     assert np.isfinite(estimates[4].value) and estimates[4].n == 3 and estimates[4].reason == ""
     late = estimates[8]
     assert np.isnan([late.value, late.low, late.high]).all()
-    assert "1 of 3 have fewer (least 4)" in late.reason and "at_least(8)" in late.reason
+    assert "1 of 3 have fewer (least 4)" in late.reason and "--n 8" in late.reason
     assert np.isnan(pass_at_k(2, 4, 5))
 
 

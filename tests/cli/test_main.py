@@ -10,10 +10,11 @@ import sys
 import pytest
 
 from offleash import __version__
+from offleash.cli import app
 from offleash.cli import main as cli
 from offleash.core import InputError, OffleashError
 
-NAMES = [command.__name__ for command in cli.COMMANDS]
+NAMES = [command.__name__ for command in app.COMMANDS]
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_every_command_has_examples_that_parse(offleash, name):
             if word in ("|", ">") or word.startswith("("):
                 break
             arguments.append(word.strip("'"))
-        command = cli.typer.main.get_command(cli.app)
+        command = app.typer.main.get_command(app.app)
         with command.make_context("offleash", [name, *arguments]) as context:
             inner_name, inner, rest = command.resolve_command(context, [name, *arguments])
             inner.make_context(inner_name, rest, parent=context).close()
@@ -166,11 +167,14 @@ def test_objectives(offleash):
     document = json.loads(out)
     assert (code, err) == (0, "")
     assert [row["name"] for row in document["objectives"]] == list(PRESETS)
-    assert all(row["formula"] and row["paper"] and row["defaults"] and row["claims"] for row in document["objectives"])
+    assert all(row["formula"] and row["paper"] and row["settings"] and row["proven"] for row in document["objectives"])
     code, out, _ = offleash("objectives")
     assert code == 0
-    for preset in PRESETS.values():
-        assert preset.formula in out
+    assert [line.split()[0] for line in out.splitlines()[: len(PRESETS)]] == list(PRESETS)
+    code, out, _ = offleash("objectives", "grpo")
+    assert code == 0 and PRESETS["grpo"].formula in out
+    code, out, err = offleash("objectives", "gropo")
+    assert (code, out) == (2, "") and "did you mean 'grpo'" in err
 
 
 def test_doctor(offleash):
@@ -212,3 +216,35 @@ def test_a_closed_pipe_is_no_error_message(tmp_path):
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.stdout == "{"
     assert done.stderr == ""
+
+
+def interpreter(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("library", "command"), [("typer", "--version"), ("numpy", "doctor"), ("torch", "doctor")])
+def test_control_c_while_libraries_load_is_quiet_and_130(library, command):
+    code = f"""
+import builtins, signal, sys
+real = builtins.__import__
+def interrupted(name, *rest, **more):
+    if name.split(".")[0] == {library!r}:
+        signal.raise_signal(signal.SIGINT)
+    return real(name, *rest, **more)
+builtins.__import__ = interrupted
+sys.argv = ["offleash", {command!r}]
+from offleash.cli.main import main
+main()
+"""
+    done = interpreter(code)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert one_line(done.stderr)
+
+
+def test_control_c_after_the_work_changes_nothing():
+    code = (
+        "import atexit, signal, sys\natexit.register(signal.raise_signal, signal.SIGINT)\n"
+        "sys.argv = ['offleash', '--version']\nfrom offleash.cli.main import main\nmain()"
+    )
+    done = interpreter(code)
+    assert (done.returncode, done.stderr) == (0, "")

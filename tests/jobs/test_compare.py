@@ -221,3 +221,71 @@ def test_bad_input_is_one_line_and_2(offleash, study, store, side, message):
     assert (code, out) == (2, "")
     assert message.format(root=study, store=store) in err
     assert err.count("\n") == 1
+
+
+def test_at_k_1_it_speaks_of_accuracy_and_not_of_the_boundary(offleash, tmp_path):
+    a, b = lines(tmp_path / "a.jsonl", (1,) * 20), lines(tmp_path / "b.jsonl", (7,) * 20)
+    code, out, _ = offleash(a, b, "--k", 1)
+    assert code == 0
+    assert "at k=1: accuracy higher; this is no verdict on the boundary" in out
+    assert "At k=1 this is accuracy, not the capability boundary: judge at a larger k" in out
+    assert "verdict at" not in out and "verdict: expanded" not in out
+    document = json.loads(offleash(a, b, "--k", 1, "--json")[1])
+    assert document["verdict"] == "expanded" and "At k=1 this is accuracy" in document["because"]
+    assert "At k=1" not in json.loads(offleash(a, b, "--k", 2, "--json")[1])["because"]
+
+
+@pytest.mark.parametrize("option", ["task", "level", "split", "seed", "sampler"])
+def test_files_of_counts_cannot_be_selected_from(offleash, tmp_path, option):
+    a, b = lines(tmp_path / "a.jsonl", BASE), lines(tmp_path / "b.jsonl", TUNED)
+    code, out, err = offleash(a, b, f"--{option}", 5)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"offleash: --{option}: files of counts") and "leave it out" in err
+    assert err.count("\n") == 1
+
+
+def test_a_store_beside_a_file_is_selected_from(offleash, store, tmp_path):
+    b = tmp_path / "b.jsonl"
+    rows = [{"id": p.id, "c": c, "n": N} for level in (1, 2) for p, c in zip(problems(level), TUNED, strict=True)]
+    b.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, _ = offleash(f"{store}#base", b, "--level", 1, "--json")
+    assert code == 0
+    assert {row["id"] for row in json.loads(out)["problems"]} == {p.id for p in problems(1)}
+    assert "Left out: 6 problems that only b has." in json.loads(out)["because"]
+
+
+def test_samples_whose_verdicts_are_gone_are_unverified(offleash, store):
+    parts = sorted((store / "verdicts").glob("*.parquet"))
+    parts[0].unlink()  # the base on level 1
+    code, out, err = offleash(f"{store}#base", f"{store}#GRPO", "--level", 1)
+    assert (code, out) == (2, "")
+    assert (
+        f"model 'base': {6 * N} of its samples are unverified and none has a verdict; run the same `offleash sample"
+        in err
+    )
+    code, out, err = offleash(f"{store}#base", f"{store}#GRPO", "--json")
+    assert code == 0 and len(json.loads(out)["problems"]) == len(BASE)
+    assert f"model 'base': {6 * N} of its samples are unverified and left out; run the same `offleash sample" in err
+
+
+def test_samples_that_no_verifier_decides_are_said(offleash, store, tmp_path):
+    made = Store.create(tmp_path / "undecided")
+    fill(made, "dddddddd", "odd", 1, BASE)
+    with made.writer() as writer:
+        rows = made.sql("SELECT model, problem_id, index, seed, sampler FROM samples").to_pylist()
+        writer.add_verdicts([VerdictRow(*row.values(), "v1", None, 0.0, "", "", "timeout") for row in rows])
+    code, _, err = offleash(f"{made.path}#odd", f"{store}#GRPO", "--level", 1)
+    assert code == 2 and "model 'odd': the verifier could decide none of its samples" in err
+
+
+def test_too_few_samples_for_k_name_the_option(offleash, tmp_path):
+    a = tmp_path / "a.jsonl"
+    a.write_text('{"id": "p0", "c": 1, "n": 4}\n{"id": "p1", "c": 1, "n": 8}\n')
+    code, _, err = offleash(a, a, "--k", 8)
+    assert code == 2
+    assert "leave those problems out with --n 8" in err and "at_least" not in err
+    assert offleash(a, a, "--k", 8, "--n", 8)[0] == 0
+
+
+def test_help_shows_how_labels_that_collide_are_solved(offleash):
+    assert "--label" in offleash("--help")[1]

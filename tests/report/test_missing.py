@@ -117,3 +117,12 @@ def test_the_report_follows_its_files(small):
     assert (
         {k for row in report.study_table(small) for k in row.passes} == {1, 2} != {k for r in before for k in r.passes}
     )
+
+
+def test_where_two_samples_allow_only_k_1_the_page_speaks_of_accuracy(tmp_path, studio):
+    folder = studio.make_study(tmp_path / "thin", problems=60, samples=2, arms=studio.ARMS[:3], ks=(1, 2))
+    page = report.build(folder).read_text()
+    facts = json.loads((folder / "report.json").read_text())
+    assert all("ccuracy" in v["sentence"] and v["word"].startswith("accuracy") for v in facts["verdicts"])
+    assert facts["verdicts"][0]["word"] in page
+    assert "Widened the boundary" not in page and "Narrowed the boundary" not in page

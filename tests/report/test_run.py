@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from offleash import report
+from offleash.cli import main as cli
 from offleash.store import RunFolder
 
 
@@ -34,6 +35,30 @@ def test_a_run_that_has_just_begun(tmp_path):
         "The run kept no completions.",
     ):
         assert sentence in page
+
+
+def test_an_interrupted_run_is_said_to_be_incomplete(tmp_path, studio, capsys):
+    run = studio.make_run(tmp_path / "stopped", studio.ARMS[1], steps=9)
+    run.truncate_after(5)
+    assert cli.run(["report", str(run.path)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{run.path / 'report.html'}\n"
+    assert shown.err == f"{run.path} is incomplete: step 5 of 9; `offleash train ... --resume` goes on\n"
+    assert "The run is incomplete: step 5 of 9." in (run.path / "report.html").read_text()
+
+
+def test_a_finished_run_and_a_study_are_not(tmp_path, studio, study, capsys):
+    run = studio.make_run(tmp_path / "done", studio.ARMS[1], steps=9)
+    for folder in (run.path, study):
+        assert cli.run(["report", str(folder), "--out", str(tmp_path / "out")]) == 0
+        assert capsys.readouterr().err == ""
+
+
+def test_a_study_names_its_incomplete_runs(tmp_path, studio):
+    folder = studio.make_study(tmp_path / "study", problems=8, samples=4, arms=studio.ARMS[:2])
+    RunFolder.open(folder / "runs" / "GRPO").truncate_after(60)
+    (line,) = report.incomplete(folder)
+    assert "GRPO is incomplete: step 60 of 120" in line
 
 
 def test_a_truncated_log_is_said(tmp_path, studio):

@@ -237,6 +237,14 @@ def test_full_disk_at_checkpoint_time(base: str, tmp_path: Path, monkeypatch: py
         ({"objective": ObjectiveSettings("grpo", {"epsilon_hgih": 0.3})}, "epsilon_high"),
         ({"external": ExternalSettings(1)}, "grpo has no rule for demonstrations"),
         ({"objective": ObjectiveSettings("sft")}, "learns from demonstrations; set it to 1"),
+        (
+            {"rollout": RolloutSettings(num_prompts=8, num_generations=1)},
+            r"rollout\.num_generations: is 1, and grpo compares",
+        ),
+        (
+            {"rollout": RolloutSettings(num_prompts=8, max_completion_length=120)},
+            r"rollout\.max_completion_length: 120 and a prompt of 1\d tokens exceed the model's context of 128; lower it",
+        ),
     ],
 )
 def test_what_a_recipe_names_is_checked_before_anything_is_written(
@@ -264,6 +272,15 @@ def test_probe_results_are_events(base: str, tmp_path: Path) -> None:
             "optimizer.minibatches: 3 does not divide rollout.num_prompts 8",
         ),
         ({"task": TaskSettings(levels=())}, "task.levels: empty"),
+        ({"task": TaskSettings(levels=(4, 3, 4))}, "task.levels: 4 occurs more than once"),
+        ({"rollout": RolloutSettings(num_prompts=0)}, "rollout.num_prompts: 0 is not above 0"),
+        ({"rollout": RolloutSettings(num_prompts=-4)}, "rollout.num_prompts: -4 is not above 0"),
+        ({"rollout": RolloutSettings(num_prompts=2_000_000)}, "rollout.num_prompts: 2000000 is not between"),
+        ({"rollout": RolloutSettings(num_prompts=200_000)}, "rollout.num_prompts: .* 3200000 texts a step"),
+        (
+            {"rollout": RolloutSettings(num_generations=-1), "external": ExternalSettings(3)},
+            "rollout.num_generations: -1 is not between",
+        ),
         ({"rollout": RolloutSettings(num_generations=0)}, "a group needs at least one text"),
         ({"optimizer": OptimizerSettings(learning_rate=float("nan"))}, "optimizer.learning_rate: nan"),
     ],

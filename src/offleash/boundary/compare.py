@@ -19,6 +19,7 @@ from offleash.core import Estimate, InputError
 
 Verdict = Literal["expanded", "shrunk", "both", "no_change", "undecided"]
 MARGIN = 0.02  # a difference within +-MARGIN counts as no change
+AT_ONE = "At k=1 this is accuracy, not the capability boundary: judge at a larger k to see what can be solved at all."
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,8 @@ def compare(
     The verdict reads the simultaneous band of the paired difference at k (default: half the smallest n, where pass@k is
     still an average and not one draw). Wholly below 0: shrunk; wholly above: expanded; "both" if besides some problems
     give significant evidence of the other sign (class and false discovery rate, see `support`); wholly within +-margin:
-    no_change; else undecided. It speaks of these two checkpoints, not of a training method.
+    no_change; else undecided. It speaks of these two checkpoints, not of a training method; at k=1 it is about accuracy,
+    not about the boundary, and `because` says so.
 
     Args:
         a: counts of the reference, e.g. the base.
@@ -185,6 +187,8 @@ def _because(
         text += f" Yet {found} problem{'s' * (found != 1)} {other} beyond chance (false discovery rate {1 - diff.level:.0%})."
     if verdict == "undecided":
         text += f" {_needed(diff.problems, value, (high - low) / 2, margin)}"
+    if k == 1:
+        text += f" {AT_ONE}"
     for label, ids in zip("ab", dropped, strict=True):
         if ids:
             text += f" Left out: {len(ids)} problems that only {label} has."

@@ -123,9 +123,7 @@ def shared_n(a: Counts, b: Counts) -> int:
     least = int(min(a.n.min(), b.n.min()))
     if least < 1:
         name = next(side.ids[int(np.argmin(side.n))] for side in (a, b) if side.n.min() < 1)
-        raise InputError(
-            f"n: problem {name!r} has no decided sample (n=0); sample it again or drop it with at_least(1)"
-        )
+        raise InputError(f"n: problem {name!r} has no decided sample (n=0); sample it again or leave it out with --n 1")
     return least
 
 
@@ -136,7 +134,7 @@ def refuse_beyond(a: Counts, b: Counts, k: int) -> None:
         short = int(((a.n < k) | (b.n < k)).sum())
         raise InputError(
             f"k: {k} exceeds the samples of {short} of {len(a)} problems (least n is {least}), and every k must use the "
-            f"same problems; ask for k <= {least}, sample more, or drop those problems with at_least({k})"
+            f"same problems; ask for k <= {least}, sample more, or leave those problems out with --n {k}"
         )
 
 

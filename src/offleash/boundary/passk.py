@@ -156,7 +156,7 @@ def estimates(
         if short:
             reason = (
                 f"pass@{k} needs n >= {k} samples of every problem; {short} of {len(counts)} have fewer "
-                f"(least {counts.n.min()}); sample more, or restrict every k with at_least({k})"
+                f"(least {counts.n.min()}); sample more, or leave those problems out by `offleash compare --n {k}`"
             )
         out[k] = Estimate(float(values[:, j].mean()), float(low[j]), float(high[j]), len(counts), method, reason)
     return out

@@ -101,9 +101,7 @@ def support(
     budget = np.minimum(a.n, b.n)
     if budget.min() < 1:
         name = a.ids[int(np.argmin(budget))]
-        raise InputError(
-            f"n: problem {name!r} has no decided sample (n=0); sample it again or drop it with at_least(1)"
-        )
+        raise InputError(f"n: problem {name!r} has no decided sample (n=0); sample it again or leave it out with --n 1")
     shares = class_shares(a, b)
     totals = shares.sum(axis=0)
     names = shares.argmax(axis=1)

@@ -13,6 +13,11 @@ Examples:
   offleash compare runs/store#base runs/store#GRPO
   offleash compare base.jsonl trained.jsonl --k 64 --json > comparison.json     (lines of {"id": ..., "c": ..., "n": ...})
 
+\b
+Give models that are called alike names of their own when they are sampled; afterwards the id tells them apart:
+  offleash sample --model runs/b/checkpoints/step_240 --label b-240 --task countdown --n 256 --out runs/store
+  offleash compare runs/store#base runs/store#b-240
+
 B is judged against A, problem by problem: with both on the same problems, did the set of problems that can be solved at all
 widen, narrow, both, or neither?
 """

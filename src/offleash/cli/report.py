@@ -20,9 +20,12 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where to write; into RUN otherwise.", show_default=False)] = None,
 ) -> None:
     """Write one self-contained HTML page, and report.json beside it."""
-    from offleash.report import build
+    from offleash.report import build, incomplete
 
-    typer.echo(str(build(run, out)))
+    page = build(run, out)
+    for line in incomplete(run):
+        typer.echo(line, err=True)
+    typer.echo(str(page))
 
 
 report.__doc__ = f"{report.__doc__}\n{EXAMPLES}"

@@ -15,12 +15,13 @@ class InputError(OffleashError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """An InputError for a misspelt name that proposes the closest known one.
+    """An InputError for a misspelt name that proposes the closest known one, whatever its case.
 
-    >>> print(unknown_name("objective", "gropo", ["grpo", "nsr"]))
-    unknown objective 'gropo'; did you mean 'grpo'? (known: grpo, nsr)
+    >>> print(unknown_name("objective", "GROPO", ["grpo", "nsr"]))
+    unknown objective 'GROPO'; did you mean 'grpo'? (known: grpo, nsr)
     """
     options = sorted(known)
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    lowered = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    hint = f"; did you mean {lowered[close[0]]!r}?" if close else ""
     return InputError(f"unknown {kind} {name!r}{hint} (known: {', '.join(options)})")

@@ -11,7 +11,7 @@ A side is `PATH` or `PATH#MODEL`:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,8 +20,9 @@ import numpy as np
 from offleash.boundary import Comparison, Counts, load_counts
 from offleash.boundary import compare as compare_counts
 from offleash.core import InputError, rng
-from offleash.jobs.display import console
-from offleash.store import Arm, Store, Study, read_study
+from offleash.jobs.display import say
+from offleash.store import Arm, CountRow, Store, Study, read_study
+from offleash.store.files import require_writable
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,11 @@ def run(
     """
     if n is not None and n < 1:
         raise InputError(f"--n: {n} is below 1")
-    sides = [read_side(text, selection or Selection()) for text in (a, b)]
+    if out is not None:
+        require_writable(out)
+    selection = selection or Selection()
+    _refuse_unused(selection, (a, b))
+    sides = [read_side(text, selection) for text in (a, b)]
     left, right = same_problems(*(_enough(side, n or 1) for side in sides))
     comparison = compare_counts(left.counts, right.counts, k=k)
     document = json.dumps(comparison.to_json(), indent=2, allow_nan=False)
@@ -69,6 +74,16 @@ def run(
         write(out, document)
     print(document if as_json else text_of(comparison, left.name, right.name))
     return comparison
+
+
+def _refuse_unused(selection: Selection, sides: Sequence[str]) -> None:
+    """A selection needs a store to select from: files of counts say nothing of levels, splits or seeds."""
+    chosen = [f"--{name}" for name, value in vars(selection).items() if value is not None]
+    if chosen and all(Path(text).is_file() for text in sides):
+        raise InputError(
+            f"{', '.join(chosen)}: files of counts ({{id, c, n}}) do not say it of a problem; leave it out and give files "
+            "that hold only those problems, or compare stores"
+        )
 
 
 def read_side(text: str, selection: Selection) -> Side:
@@ -121,11 +136,25 @@ def _read_store(store: Store, model: str, selection: Selection) -> Side:
         sampler=selection.sampler,
         seed=selection.seed,
     )
+    _look_for_verdicts(str(record["label"]), rows, store)
     if not rows:
         chosen = ", ".join(f"{name} {value}" for name, value in vars(selection).items() if value is not None)
         raise InputError(f"model {record['label']!r} has no verified samples{f' with {chosen}' if chosen else ''}")
     stored = store.problems(task=selection.task, level=selection.level, split=selection.split)
     return Side(str(record["label"]), Counts.from_rows(rows), {s.problem.id: s.problem.prompt for s in stored})
+
+
+def _look_for_verdicts(label: str, rows: Sequence[CountRow], store: Store) -> None:
+    """Say how many samples have no verdict; an InputError where none is decided."""
+    unverified, none = sum(row.unverified for row in rows), bool(rows) and not any(row.n for row in rows)
+    if unverified:
+        what = f"model {label!r}: {unverified} of its samples are unverified"
+        mend = f"run the same `offleash sample --out {store.path}` again: it verifies what is there"
+        if none:
+            raise InputError(f"{what} and none has a verdict; {mend}")
+        say(f"{what} and left out; {mend}")
+    elif none:
+        raise InputError(f"model {label!r}: the verifier could decide none of its samples")
 
 
 def _read_study(study: Study, label: str, selection: Selection) -> Side:
@@ -184,9 +213,7 @@ def _enough(side: Side, n: int) -> Side:
     """Only problems with n decided samples; says how many that leaves out."""
     kept = side.counts.at_least(n)
     if len(kept) < len(side.counts):
-        console().print(
-            f"{side.name}: left out {len(side.counts) - len(kept)} problems with fewer than {n} decided samples"
-        )
+        say(f"{side.name}: left out {len(side.counts) - len(kept)} problems with fewer than {n} decided samples")
     return replace(side, counts=kept)
 
 
@@ -194,7 +221,7 @@ def same_problems(a: Side, b: Side) -> tuple[Side, Side]:
     """Both sides keyed alike: by id where they share one, else by prompt where both know theirs."""
     if set(a.counts.ids) & set(b.counts.ids) or not (a.prompts and b.prompts):
         return a, b
-    console().print("the sides share no problem id; matching problems by their prompts")
+    say("the sides share no problem id; matching problems by their prompts")
     return _by_prompt(a), _by_prompt(b)
 
 
@@ -220,6 +247,7 @@ def write(out: Path, document: str) -> Path:
 def text_of(comparison: Comparison, a: str, b: str) -> str:
     """A table of pass@k and differences, the ledger of problems, and the verdict."""
     from offleash.report.digits import band, number
+    from offleash.report.sentences import word
 
     header = ("k", f"A: {a}", f"B: {b}", "B - A", "simultaneous 95% band")
     rows = []
@@ -236,6 +264,7 @@ def text_of(comparison: Comparison, a: str, b: str) -> str:
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     table = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in (header, *rows)]
     ledger = ", ".join(f"{count:g} {name.replace('_', ' ')}" for name, count in comparison.support.counts.items())
-    return "\n".join(
-        [*table, "", f"problems: {ledger}", f"verdict at k={comparison.k}: {comparison.verdict}", comparison.because]
-    )
+    headline = f"verdict at k={comparison.k}: {comparison.verdict}"
+    if comparison.k == 1:
+        headline = f"at k=1: {word(comparison.verdict, 1)}; this is no verdict on the boundary"
+    return "\n".join([*table, "", f"problems: {ledger}", headline, comparison.because])

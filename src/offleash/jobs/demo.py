@@ -17,6 +17,7 @@ from offleash.core import InputError
 from offleash.jobs.display import console
 from offleash.jobs.recipes import recipe_path
 from offleash.jobs.workers import Crew, Job
+from offleash.store.files import make_folder, require_writable
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def run(out: Path, *, full: bool = False, plan: Plan | None = None) -> Path:
 
 def _claim(out: Path, plan: Plan) -> None:
     """Take a new folder, or go on in one that holds this very demo."""
+    require_writable(out)
     marker = out / "demo.json"
     text = json.dumps(asdict(plan), indent=1, sort_keys=True)
     if marker.is_file():
@@ -94,7 +96,7 @@ def _claim(out: Path, plan: Plan) -> None:
         return
     if out.exists() and any(out.iterdir()):
         raise InputError(f"--out: {out} holds something else; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     marker.write_text(text)
 
 

@@ -28,6 +28,11 @@ def console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def say(line: str) -> None:
+    """A plain line on stderr; a console would fold it at 80 columns where there is no terminal."""
+    print(line.rstrip(), file=sys.stderr, flush=True)
+
+
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Report]:
     """A progress display of `total` units."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from offleash.core import InputError
 from offleash.jobs.display import console, progress
 from offleash.jobs.recipe import dump, load_recipe
+from offleash.store.files import require_writable
 from offleash.training import PretrainSettings, pretrain
 
 
@@ -17,10 +18,14 @@ def run(recipe: Path, overrides: list[str], *, out: Path | None = None, dry_run:
         print(dump(settings), end="")
         return None
     folder = out or Path("runs") / recipe.stem
+    require_writable(folder)
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"--out: {folder} is not empty; choose another folder")
-    with progress("pretraining", settings.steps) as report:
-        pretrain(settings, folder, on_step=lambda step, loss: report(step, f"loss {loss:.4f}"))
-    (folder / "recipe.yaml").write_text(dump(settings))
+    try:
+        with progress("pretraining", settings.steps) as report:
+            pretrain(settings, folder, on_step=lambda step, loss: report(step, f"loss {loss:.4f}"))
+    finally:
+        if (folder / "config.json").is_file():  # a model that was stopped early has its recipe beside it, too
+            (folder / "recipe.yaml").write_text(dump(settings))
     console().print(f"model: {folder}")
     return folder

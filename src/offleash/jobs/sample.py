@@ -13,8 +13,12 @@ from offleash.core import InputError
 from offleash.engines import SamplingSettings
 from offleash.engines.native import NativeEngine
 from offleash.jobs.display import console, progress
-from offleash.sampling.fill import fill
-from offleash.store import Store
+from offleash.sampling.fill import check_numbers, fill
+from offleash.store import Store, open_or_create
+from offleash.store.files import require_writable
+
+BATCH = 2048
+"""Completions between two writes to the store."""
 
 
 def run(
@@ -71,11 +75,14 @@ def fill_store(
     """Complete a store to n samples a problem; returns the model's id."""
     if n < 1 or problems < 1:
         raise InputError("--n, --problems: both must be at least 1")
+    check_numbers(n, BATCH, seed)
+    require_writable(out)
     chosen_task = tasks.get(task)
     chosen = list(itertools.islice(tasks.problems(chosen_task, level, split, seed), problems))
     loaded, tokenizer = nn.load(model)
     sampler = NativeEngine(loaded, tokenizer, SamplingSettings(temperature, max_completion_length))
-    store = Store.open(out) if (out / "store.json").is_file() else Store.create(out)
+    sampler.tokenize(p.prompt for p in chosen)  # refuses what does not fit the model, before a store is made
+    store = open_or_create(out)
     identity = nn.identity(loaded, tokenizer)
     about = {"id": identity, "label": label, "path": str(model)}
     fill(
@@ -87,7 +94,7 @@ def fill_store(
         n=n,
         settings=sampler.settings(),
         seed=seed,
-        batch=2048,
+        batch=BATCH,
         progress=tell,
     )
     return identity

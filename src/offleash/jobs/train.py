@@ -6,9 +6,10 @@ import difflib
 from pathlib import Path
 
 from offleash.core import InputError
-from offleash.jobs.display import console, progress, step_text
+from offleash.jobs.display import console, progress, say, step_text
 from offleash.jobs.recipe import dump, load_recipe
 from offleash.store import RunFolder
+from offleash.store.files import require_writable
 from offleash.training import Hooks, TrainSettings, check, train
 
 
@@ -22,9 +23,12 @@ def run(
         print(dump(settings), end="")
         for line in inert(settings):
             console().print(f"inert: {line}")
+        _warn(settings)
         return None
     folder = out or Path("runs") / recipe.stem
+    require_writable(folder)
     run_folder = open_run(folder, settings, resume)
+    _warn(settings)
     with progress("training", settings.steps) as report:
         last = train(
             settings,
@@ -47,16 +51,18 @@ def probe_of(settings: TrainSettings):  # type: ignore[no-untyped-def]  # the pr
 
 
 def open_run(folder: Path, settings: TrainSettings, resume: bool) -> RunFolder:
-    """A new run folder; with `resume`, an existing one whose recipe is the same.
+    """A new run folder, with the recipe's warnings as events; with `resume`, an existing one whose recipe is the same.
 
     Raises:
         InputError: the folder holds something, or (resuming) the recipe has changed: shows the difference.
     """
     text = dump(settings)
     if not resume or not (folder / "run.json").is_file():
-        return RunFolder.create(
-            folder, text, {"kind": "train", "objective": settings.objective.name, "model": settings.model}
-        )
+        info = {"kind": "train", "objective": settings.objective.name, "model": settings.model}
+        created = RunFolder.create(folder, text, info)
+        for line in warnings(settings):
+            created.append_event({"kind": "warning", "message": line})
+        return created
     run_folder = RunFolder.open(folder)
     if run_folder.recipe_text() != text:
         lines = difflib.unified_diff(
@@ -85,3 +91,18 @@ def inert(settings: TrainSettings) -> list[str]:
     if settings.objective.name == "sft" and settings.rollout.num_generations:
         found.append("objective sft reads demonstrations only: rollout.num_generations only costs time; set it to 0")
     return found
+
+
+def warnings(settings: TrainSettings) -> list[str]:
+    """What makes the run's results doubtful."""
+    if settings.task.split == "test":
+        return [
+            f"task.split is test: the model trains on problems of {settings.task.name} that it is measured on, so comparisons "
+            "on its test problems are contaminated; use train"
+        ]
+    return []
+
+
+def _warn(settings: TrainSettings) -> None:
+    for line in warnings(settings):
+        say(f"warning: {line}")

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
-import signal
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from offleash.jobs.display import PLAIN_SECONDS, console
+from offleash.jobs.display import PLAIN_SECONDS, console, say
+from offleash.jobs.stopping import interruptible, obey, obeying, sigint_blocked, stop
 
 Event = tuple[str, int, int, str]  # job, done, total, text
+Events: TypeAlias = "SimpleQueue[Event]"
+_events: Events  # of a worker process
 
 
 @dataclass(frozen=True)
@@ -47,34 +48,37 @@ class Crew:
         self.jobs.append(job)
 
     def run(self) -> dict[str, str]:
-        """Run everything; returns the model id of every measured label. An error of a job stops the crew."""
+        """Run everything; returns the model id of every measured label. An error of a job stops the crew.
+
+        After a first SIGINT every training finishes its step and saves a checkpoint, then KeyboardInterrupt is raised; a
+        second one ends the workers at once.
+        """
         for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):  # read by the workers' OpenMP when they start
             os.environ.setdefault(name, {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}[name])
         context = multiprocessing.get_context("spawn")
-        with context.Manager() as manager:
-            events = manager.Queue()
-            pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start)
+        events = context.SimpleQueue()
+        others = multiprocessing.active_children()
+        with interruptible() as interrupted:
+            pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start, initargs=(events,))
             try:
-                return self._drive(pool, events)
-            except BaseException:
-                # A signal to this process alone does not reach the workers; each finishes its step and saves a checkpoint.
-                for child in multiprocessing.active_children():
-                    if child.pid is not None:
-                        os.kill(child.pid, signal.SIGINT)
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+                return self._drive(pool, events, interrupted)
             finally:
-                pool.shutdown(wait=True)
+                stop(pool, [child for child in multiprocessing.active_children() if child not in others], interrupted)
 
-    def _drive(self, pool: ProcessPoolExecutor, events: queue.Queue[Event]) -> dict[str, str]:
+    def _drive(self, pool: ProcessPoolExecutor, events: Events, interrupted: list[int]) -> dict[str, str]:
         waiting, done, models = list(self.jobs), {""}, {}
         running: dict[Future[dict[str, str]], Job] = {}
         show = _display()
         with show:
             while waiting or running:
+                if interrupted:
+                    raise KeyboardInterrupt(
+                        "interrupted; what was finished is on disk, the same command goes on from there"
+                    )
                 for job in _ready(waiting, done, running, self.workers):
                     waiting.remove(job)
-                    running[pool.submit(_do, job, events)] = job
+                    with sigint_blocked():  # it may start a worker
+                        running[pool.submit(_do, job)] = job
                 finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 show.drain(events)
                 for future in finished:
@@ -101,17 +105,22 @@ def _ready(waiting: list[Job], done: set[str], running: dict[Future[dict[str, st
     return chosen
 
 
-def _start() -> None:
+def _start(events: Events) -> None:
+    """The beginning of a worker process."""
+    global _events
+    _events = events
+    obey()
     import torch
 
     torch.set_num_threads(1)
 
 
-def _do(job: Job, events: queue.Queue[Event]) -> dict[str, str]:
+def _do(job: Job) -> dict[str, str]:
     def tell(done: int, total: int, text: str = "") -> None:
-        events.put((job.name, done, total, text))
+        _events.put((job.name, done, total, text))
 
-    return (_train if job.kind == "train" else _measure)(job.work, tell)
+    with obeying():
+        return (_train if job.kind == "train" else _measure)(job.work, tell)
 
 
 def _train(work: dict[str, Any], tell: Callable[..., None]) -> dict[str, str]:
@@ -178,7 +187,7 @@ class _Bars:
     def __exit__(self, *_: object) -> None:
         self.bars.stop()
 
-    def drain(self, events: queue.Queue[Event]) -> None:
+    def drain(self, events: Events) -> None:
         while not events.empty():
             name, done, total, text = events.get()
             if name not in self.ids:
@@ -204,18 +213,13 @@ class _Lines:
     def __exit__(self, *_: object) -> None:
         return
 
-    def drain(self, events: queue.Queue[Event]) -> None:
+    def drain(self, events: Events) -> None:
         while not events.empty():
             name, done, total, text = events.get()
             now = time.monotonic()
             if now - self.last.get(name, 0.0) >= PLAIN_SECONDS:
                 self.last[name] = now
-                _say(f"{now - self.start:5.0f} s  {name}: {done}/{total}  {text}")
+                say(f"{now - self.start:5.0f} s  {name}: {done}/{total}  {text}")
 
     def finish(self, name: str) -> None:
-        _say(f"{time.monotonic() - self.start:5.0f} s  {name}: done")
-
-
-def _say(line: str) -> None:
-    """A plain line; a console would fold it at 80 columns where there is no terminal."""
-    print(line.rstrip(), file=sys.stderr, flush=True)
+        say(f"{time.monotonic() - self.start:5.0f} s  {name}: done")

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils.logging import disable_progress_bar
 
 from offleash.core import InputError
@@ -34,6 +41,20 @@ def model_folder(name: str) -> Path:
     return path
 
 
+def load_outline(name: str) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
+    """Configuration and tokenizer of a model, without its weights; from local files only.
+
+    Raises:
+        InputError: where files are missing or broken.
+    """
+    folder = model_folder(name)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return config, AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _not_loaded(folder, error) from error
+
+
 def load(name: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model (evaluation mode) and tokenizer from local files only; no remote code is ever run.
 
@@ -47,8 +68,7 @@ def load(name: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel
             folder, local_files_only=True, trust_remote_code=False, dtype=dtype, use_safetensors=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise InputError(f"model: {str(folder)!r} cannot be loaded: {first_line}") from error
+        raise _not_loaded(folder, error) from error
     check_finite(model)
     if tokenizer.eos_token_id is None:
         raise InputError(
@@ -56,6 +76,10 @@ def load(name: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel
         )
     model.eval()
     return model, tokenizer
+
+
+def _not_loaded(folder: Path, error: Exception) -> InputError:
+    return InputError(f"model: {str(folder)!r} cannot be loaded: {str(error).strip().splitlines()[0]}")
 
 
 def check_finite(model: PreTrainedModel) -> None:

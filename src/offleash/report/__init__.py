@@ -5,6 +5,7 @@
 """
 
 from offleash.report.build import build
+from offleash.report.history import incomplete
 from offleash.report.tables import Row, render_text, study_table, summary
 
-__all__ = ["Row", "build", "render_text", "study_table", "summary"]
+__all__ = ["Row", "build", "incomplete", "render_text", "study_table", "summary"]

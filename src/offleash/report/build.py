@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from offleash.core import InputError
+from offleash.store.files import require_writable
 
 
 def build(folder: str | Path, out: str | Path | None = None) -> Path:
@@ -29,5 +30,7 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
     else:
         what = "holds neither a study (study.json) nor a run (run.json)" if folder.is_dir() else "no such folder"
         raise InputError(f"{folder}: {what}; give the folder that `offleash demo` or `offleash train` wrote")
+    target = Path(out) if out is not None else folder
+    require_writable(target)
     variables, figures = context(facts)
-    return page.write(Path(out) if out is not None else folder, page.render(template, figures, **variables), facts)
+    return page.write(target, page.render(template, figures, **variables), facts)

@@ -38,7 +38,7 @@ KEYS = {
         "id, prompt, guess (chance of one blind guess), arms {LABEL: c correct of n, class, confidence}; in the order of the "
         "base's success rate"
     ),
-    "verdicts[]": "arm, stratum, verdict, sentence, short: what the page says first",
+    "verdicts[]": "arm, stratum, verdict, word, sentence, short: what the page says first",
     "frontier": "pass@1 and pass@k of base, checkpoints (step) and final models (step null), all on the same problems",
     "training.LABEL": "step and metrics columns as logged, probes, events, timings, recipe; notes say what is missing",
     "completions[]": "problem, prompt, why it was chosen, arms {LABEL: c, n, texts with verdict, reason and frequency}",
@@ -122,6 +122,7 @@ def _verdicts(study: Study, strata: Sequence[Json]) -> list[Json]:
                     "arm": arm.label,
                     "stratum": stratum["name"],
                     "verdict": found["verdict"] if found else None,
+                    "word": sentences.word(found["verdict"], found["k"]) if found else "",
                     "sentence": sentences.verdict(own, base, study.baseline),
                     "short": sentences.short(own, base),
                 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from offleash.core import InputError
-from offleash.store import RunFolder
+from offleash.store import RunFolder, read_study
 
 Json = dict[str, Any]
 
@@ -47,6 +47,9 @@ def history(path: Path) -> Json:
     notes = [f"The last line of {name}.jsonl is incomplete and left out." for name, n in run.truncated().items() if n]
     if not rows:
         notes.append("No training curves: metrics.jsonl has no line yet.")
+    missing = _incomplete(run, rows)
+    if missing:
+        notes.append(f"The run is incomplete: {missing}.")
     events = run.events()
     probes = [_probe(e) for e in events if e.get("kind") == "probe" and isinstance(e.get("pass_at_k"), Mapping)]
     return {
@@ -59,6 +62,29 @@ def history(path: Path) -> Json:
         "info": run.info(),
         "notes": notes,
     }
+
+
+def incomplete(folder: Path) -> list[str]:
+    """A line for each run of a study or run folder that has not reached the last step of its recipe."""
+    runs = [folder]
+    if (folder / "study.json").is_file():
+        runs = [arm.run for arm in read_study(folder).arms if arm.run is not None and (arm.run / "run.json").is_file()]
+    found = [(path, RunFolder.open(path)) for path in runs]
+    missing = [(path, _incomplete(run, run.metrics())) for path, run in found]
+    return [f"{path} is incomplete: {what}; `offleash train ... --resume` goes on" for path, what in missing if what]
+
+
+def _incomplete(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> str:
+    """How far a run got, where that is not the end; "" where it is, or the recipe does not say."""
+    import yaml
+
+    try:
+        recipe = yaml.safe_load(_recipe(run))
+    except yaml.YAMLError:
+        return ""
+    steps = recipe.get("steps") if isinstance(recipe, Mapping) else None
+    reached = max((int(row.get("step") or 0) for row in rows), default=0)
+    return f"step {reached} of {steps}" if isinstance(steps, int) and reached < steps else ""
 
 
 def timings(rows: Sequence[Mapping[str, Any]]) -> Json:

@@ -56,7 +56,9 @@ def write(folder: Path, html: str, facts: Mapping[str, Any]) -> Path:
         _replace(folder / TWIN, twin + "\n")
         return _replace(folder / "report.html", html)
     except OSError as error:
-        raise InputError(f"--out: cannot write the report into {folder}: {error.strerror or error}") from error
+        raise InputError(
+            f"--out: cannot write the report into {folder}: {error.strerror or error}; choose another folder"
+        ) from error
 
 
 def _replace(path: Path, text: str) -> Path:

@@ -23,6 +23,30 @@ _OPENINGS = {
     "no_change": "Left the boundary where it was, to within ±0.02",
     "undecided": "Undecided, since a change either way fits the data",
 }
+# At k=1 a verdict is about accuracy, not about the boundary.
+WORDS_AT_ONE = {
+    "expanded": "accuracy higher",
+    "shrunk": "accuracy lower",
+    "both": "accuracy moved both ways",
+    "no_change": "accuracy unchanged",
+    "undecided": "accuracy undecided",
+}
+_OPENINGS_AT_ONE = {
+    "expanded": "Raised accuracy, which does not tell the boundary",
+    "shrunk": "Lowered accuracy, which does not tell the boundary",
+    "both": "Moved accuracy both ways, which does not tell the boundary",
+    "no_change": "Left accuracy where it was, to within ±0.02",
+    "undecided": "Undecided, since a change of accuracy either way fits the data",
+}
+
+
+def word(verdict: str, k: int) -> str:
+    """A verdict that was judged at k, in a word or two.
+
+    >>> word("expanded", 64), word("expanded", 1)
+    ('expanded', 'accuracy higher')
+    """
+    return (WORDS_AT_ONE if k == 1 else WORDS)[verdict]
 
 
 def verdict(arm: Json, base: Json, name: str) -> str:
@@ -33,8 +57,9 @@ def verdict(arm: Json, base: Json, name: str) -> str:
     k = found["k"]
     ends = found["difference"][str(k)]
     value, band = digits.band(ends["value"], ends["low"], ends["high"])
+    openings = _OPENINGS_AT_ONE if k == 1 else _OPENINGS
     text = (
-        f"{_OPENINGS[found['verdict']]}: pass@{k} is {value} against the {name}'s "
+        f"{openings[found['verdict']]}: pass@{k} is {value} against the {name}'s "
         f"(95% simultaneous band {band}, {found['problem_count']} problems); "
         f"{_count(found['support']['shrunk'])} the {name} solved {_were(found['support']['shrunk'])} lost, "
         f"{_count(found['support']['expanded'])} it did not {_were(found['support']['expanded'])} gained"
@@ -52,7 +77,7 @@ def short(arm: Json, base: Json) -> str:
     ends = found["difference"][str(found["k"])]
     value, band = digits.band(ends["value"], ends["low"], ends["high"])
     lost, gained = (shown_count(found["support"][name]) for name in ("shrunk", "expanded"))
-    return f"{WORDS[found['verdict']]}: pass@{found['k']} {value} ({band}), {lost} lost, {gained} gained."
+    return f"{word(found['verdict'], found['k'])}: pass@{found['k']} {value} ({band}), {lost} lost, {gained} gained."
 
 
 def _crossing(found: Json) -> str:

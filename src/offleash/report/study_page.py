@@ -97,7 +97,7 @@ def _verdicts(facts: Json, keys: Mapping[str, Any]) -> list[dict[str, Any]]:
             {
                 "look": keys[label],
                 "verdict": own[main]["verdict"],
-                "word": sentences.WORDS.get(own[main]["verdict"], ""),
+                "word": own[main]["word"],
                 "sentence": own[main]["sentence"],
                 "also": [f"On {name}: {lower_first(own[name]['short'])}" for name in others],
             }

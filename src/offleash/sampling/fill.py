@@ -65,10 +65,7 @@ def fill(
         InputError: a value that cannot be used, or another process is writing to the store.
         OffleashError: the disk is full, or the engine does not answer what it was asked; what was written before stays.
     """
-    if n < 1 or batch < 1:
-        raise InputError(f"n, batch: {n} and {batch}; both must be at least 1")
-    if not -(2**63) <= seed < 2**63:
-        raise InputError(f"seed: {seed} does not fit 64 bits; give a smaller one")
+    check_numbers(n, batch, seed)
     wanted = {problem.id: problem for problem in problems}
     for problem in wanted.values():
         if problem.task != task.name:
@@ -90,6 +87,14 @@ def fill(
             writer.add_verdicts([_judge(task, wanted, row) for row in rows])
             count.wrote(len(rows))
     return Filled(count.written, verified + count.written)
+
+
+def check_numbers(n: int, batch: int, seed: int) -> None:
+    """Raise an InputError for numbers that `fill` cannot use."""
+    if n < 1 or batch < 1:
+        raise InputError(f"n, batch: {n} and {batch}; both must be at least 1")
+    if not -(2**63) <= seed < 2**63:
+        raise InputError(f"seed: {seed} does not fit 64 bits; give a smaller one")
 
 
 class _Count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -75,6 +76,21 @@ def make_folder(path: Path) -> None:
         raise InputError(
             f"{path}: cannot make this folder ({error.strerror or error}); choose another place"
         ) from error
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a folder that cannot be made or written to; makes nothing.
+
+    Raises:
+        InputError: a file is in the way, or the place is not writable.
+    """
+    try:
+        place = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+        os.scandir(place).close()
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise InputError(f"--out: cannot write into {path} ({error.strerror}); choose another folder") from error
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:

@@ -9,10 +9,8 @@ stopped and resumed writes the same metrics as one that was not.
 from __future__ import annotations
 
 import copy
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from offleash.objectives import get as get_objective
 from offleash.store import RunFolder
 from offleash.training import checkpoint
 from offleash.training.check import check
+from offleash.training.interrupt import interruptible
 from offleash.training.metrics import rollout_metrics
 from offleash.training.rollout import collect
 from offleash.training.settings import TrainSettings
@@ -71,7 +70,7 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
     if start == 0:
         _probe(hooks, run, settings, 0, model, tokenizer)
         checkpoint.save(folder, model, tokenizer, optimizer, {"step": 0})
-    with _interruptible() as interrupted:
+    with interruptible() as interrupted:
         for step in range(start, settings.steps):
             clock = _Clock()
             engine.refresh()
@@ -124,27 +123,6 @@ def _resume(run: RunFolder, model: PreTrainedModel, optimizer: torch.optim.Optim
     step = int(state["step"])
     run.truncate_after(step)
     return step
-
-
-@contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Collect a first SIGINT in the list instead of raising; a second one raises KeyboardInterrupt."""
-    seen: list[int] = []
-
-    def handle(number: int, frame: object) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-
-    try:
-        before = signal.signal(signal.SIGINT, handle)
-    except ValueError:  # not the main thread: signals are the caller's
-        yield seen
-        return
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class _Clock:

@@ -15,7 +15,7 @@ from offleash import nn, tasks
 from offleash.core import InputError
 from offleash.nn import TinyModel
 from offleash.training.checkpoint import STATE
-from offleash.training.loop import _interruptible as interruptible
+from offleash.training.interrupt import interruptible
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from typing import Any
 
 from offleash.core import InputError
 
+LARGEST = 1_000_000
+"""Texts in one step; more is a slip of the keyboard."""
+
 
 @dataclass(frozen=True)
 class TaskSettings:
@@ -113,6 +116,7 @@ class TrainSettings:
         for name, value in positive.items():
             if not value > 0:
                 raise InputError(f"{name}: {value} is not above 0")
+        self._check_sizes()
         if self.rollout.num_generations + self.external.per_group < 1:
             raise InputError(
                 "rollout.num_generations: 0, and external.per_group is 0 too; a group needs at least one text"
@@ -124,3 +128,22 @@ class TrainSettings:
             )
         if not self.task.levels:
             raise InputError("task.levels: empty; name at least one level")
+        twice = [level for level in self.task.levels if self.task.levels.count(level) > 1]
+        if twice:
+            raise InputError(f"task.levels: {twice[0]} occurs more than once; name each level once")
+
+    def _check_sizes(self) -> None:
+        sizes = {
+            "rollout.num_prompts": self.rollout.num_prompts,
+            "rollout.num_generations": self.rollout.num_generations,
+            "external.per_group": self.external.per_group,
+        }
+        for name, value in sizes.items():
+            if not 0 <= value <= LARGEST:
+                raise InputError(f"{name}: {value} is not between 0 and {LARGEST}")
+        texts = self.rollout.num_prompts * (self.rollout.num_generations + self.external.per_group)
+        if texts > LARGEST:
+            raise InputError(
+                f"rollout.num_prompts: times rollout.num_generations (and external.per_group) it is {texts} texts a step; "
+                f"at most {LARGEST}"
+            )

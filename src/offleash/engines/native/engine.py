@@ -9,7 +9,7 @@ refilled from the queue.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from offleash.core import Completion, InputError, rng
+from offleash.core import Completion, rng
 from offleash.engines.base import Request, SamplingSettings
 from offleash.engines.native.cache import Cache
 from offleash.engines.native.forward import decode, prefill
+from offleash.engines.native.limits import tokenize
 from offleash.engines.native.sample import sample
 from offleash.engines.native.weights import Decoder
 
@@ -44,6 +45,10 @@ class NativeEngine:
     def refresh(self) -> None:
         """Read the model's present weights."""
         self.decoder.refresh()
+
+    def tokenize(self, prompts: Iterable[str]) -> dict[str, list[int]]:
+        """The token ids of each different prompt; InputError for one that the engine refuses."""
+        return tokenize(self.tokenizer, prompts, self.sampling.max_completion_length, self.decoder.context)
 
     def settings(self) -> dict[str, Any]:
         """What makes samples comparable: stored as the sampler's identity."""
@@ -79,7 +84,7 @@ class _Batch:
         self.engine, self.requests, self.on_finished = engine, requests, on_finished
         self.decoder, self.limit = engine.decoder, engine.sampling.max_completion_length
         device = self.decoder.device
-        self.prompts = self._tokenize()
+        self.prompts = engine.tokenize(r.prompt for r in requests)
         longest = max(map(len, self.prompts.values())) + self.limit
         self.capacity = min(engine.rows, len(requests))
         self.cache = Cache(self.decoder, self.capacity, longest)
@@ -99,19 +104,6 @@ class _Batch:
         self.lengths = torch.zeros(n, dtype=torch.long, device=device)
         self.stopped = torch.zeros(n, dtype=torch.bool, device=device)
         self.eos = torch.tensor(sorted(engine.eos), device=device)
-
-    def _tokenize(self) -> dict[str, list[int]]:
-        unique = list(dict.fromkeys(r.prompt for r in self.requests))
-        prompts = dict(zip(unique, self.engine.tokenizer(unique)["input_ids"], strict=True))
-        for text, ids in prompts.items():
-            if not ids:
-                raise InputError("prompt: empty, and the tokenizer adds no token in front; give it some text")
-            if len(ids) + self.limit > self.decoder.context:
-                raise InputError(
-                    f"prompt: {len(ids)} tokens + max_completion_length {self.limit} exceed the model's context of "
-                    f"{self.decoder.context}; shorten one of them (prompt begins {text[:40]!r})"
-                )
-        return prompts
 
     def run(self) -> list[Completion]:
         self._admit()

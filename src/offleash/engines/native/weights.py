@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from offleash.core import InputError
-
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+from offleash.engines.native.limits import context_length
 
 
 @dataclass
@@ -38,15 +36,7 @@ class Decoder:
 
     def __init__(self, model: PreTrainedModel) -> None:
         config = model.config
-        if config.model_type not in FAMILIES:
-            raise InputError(
-                f"engine: the native engine reads {', '.join(FAMILIES)}; this model is {config.model_type!r}; use --engine hf"
-            )
-        window = getattr(config, "sliding_window", None)
-        if window is not None and getattr(config, "use_sliding_window", True):
-            self.context = min(config.max_position_embeddings, window)
-        else:
-            self.context = config.max_position_embeddings
+        self.context = context_length(config)
         self.model = model
         self.heads: int = config.num_attention_heads
         self.kv_heads: int = config.num_key_value_heads
