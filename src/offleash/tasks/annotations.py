@@ -51,3 +51,15 @@ class HasReference(Protocol):
     def reasoning(self, problem: Problem, text: str) -> str:
         """The part of a completion that comes before its answer. Never raises on any text."""
         ...
+
+
+@runtime_checkable
+class HasSolutions(Protocol):
+    """A task whose correct texts can be listed, all of them or all of a stated form (for exact probabilities)."""
+
+    solutions_are: str
+    """Which texts `solutions` lists, as words for a report."""
+
+    def solutions(self, problem: Problem) -> list[str]:
+        """Every correct text of that form. InputError where there are too many to list."""
+        ...

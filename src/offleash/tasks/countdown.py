@@ -21,6 +21,7 @@ from offleash.core import InputError, Problem, Verdict, rng
 from offleash.tasks.annotations import Step
 from offleash.tasks.base import register
 from offleash.tasks.countdown_exact import Counter
+from offleash.tasks.countdown_solutions import flat_solutions
 from offleash.tasks.expressions import Draw, draw_flat, render
 from offleash.tasks.verifiers.arithmetic import MAX_DIGITS, ExpressionError, parse
 
@@ -76,6 +77,7 @@ class Countdown:
     version = "1"
     verifier_version = "arithmetic-1"
     levels = tuple(LEVELS)
+    solutions_are = "expressions without brackets or spaces"
 
     def make(self, numbers: tuple[int, ...], target: int, level: int) -> Problem:
         """The problem with these numbers and this target."""
@@ -170,6 +172,10 @@ class Countdown:
             outcome = float(verdict.correct is True) if i == len(pieces) - 1 else 0.0
             found.append(Step(start, end, reward + outcome, piece.group(1) or "start", text[:start]))
         return found
+
+    def solutions(self, problem: Problem) -> list[str]:
+        """See `HasSolutions.solutions`."""
+        return flat_solutions(tuple(problem.meta["numbers"]), int(problem.meta["target"]))
 
     def planning(self, problem: Problem, text: str) -> list[tuple[int, int]]:
         """See `HasPlanning.planning`: operators and brackets plan, numbers carry out."""
