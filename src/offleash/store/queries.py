@@ -59,14 +59,15 @@ def counts(database: Database, chosen: Chosen, verifier_version: str | None) -> 
     return [CountRow(name, *merged[name]) for name in sorted(merged)]
 
 
-def rows(database: Database, chosen: Chosen, verifier_version: str | None) -> Any:
+def rows(database: Database, chosen: Chosen, verifier_version: str | None, *, tokens: bool = False) -> Any:
     """Samples with their verdicts, as a pyarrow table; see `Store.rows`."""
     _refuse_mixtures(_tally(database, chosen, verifier_version), chosen, verifier_version)
     _, values = _where(chosen)
     join, version = _verdicts(verifier_version)
+    ids = "s.token_ids, " if tokens else ""
     return database.query(
         f"""
-        SELECT s.problem_id, s.index, s.text, len(s.token_ids)::INTEGER AS length, list_sum(s.logprobs)::DOUBLE AS logprob,
+        SELECT s.problem_id, s.index, {ids}s.text, len(s.token_ids)::INTEGER AS length, list_sum(s.logprobs)::DOUBLE AS logprob,
             list_avg(s.entropies)::DOUBLE AS entropy, s.finish_reason, v.correct, v.reward, v.answer, v.format, v.reason
         FROM ({_samples(chosen)}) s {join} ORDER BY s.problem_id, s.index
         """,

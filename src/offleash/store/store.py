@@ -168,15 +168,16 @@ class Store:
         sampler: str | None = None,
         seed: int | None = None,
         verifier_version: str | None = None,
+        tokens: bool = False,
     ) -> Any:
         """Every sample with its verdict, as a pyarrow table sorted by problem and index.
 
         Columns: problem_id, index, text, length (tokens), logprob (sum, nats), entropy (mean over tokens, nats),
-        finish_reason, correct, reward, answer, format, reason; the last five are null where there is no verdict yet.
-        Arguments and errors are those of `counts`.
+        finish_reason, correct, reward, answer, format, reason; the last five are null where there is no verdict yet. With
+        `tokens` also token_ids. Arguments and errors are those of `counts`.
         """
         chosen = self._chosen(model, level, task, split, sampler, seed)
-        return queries.rows(self._database, chosen, verifier_version)
+        return queries.rows(self._database, chosen, verifier_version, tokens=tokens)
 
     def sql(self, query: str) -> Any:
         """The pyarrow table of an SQL query over the views problems, samples and verdicts."""

@@ -1,0 +1,39 @@
+"""`offleash likelihood`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+\b
+Examples:
+  offleash likelihood runs/store#base runs/store#GRPO
+  offleash likelihood runs/demo#base runs/demo#GRPO --level 7 --json
+  offleash likelihood runs/store#base runs/store#GRPO --exact     (countdown: every solution is listed and added up)
+
+For a problem that B solved and A never did in n samples: was it out of A's reach, or only rare?
+"""
+
+
+def likelihood(
+    a: Annotated[str, typer.Argument(metavar="A", help="STORE#LABEL: whose probabilities are asked for.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="STORE#LABEL: whose solutions are read.")],
+    exact: Annotated[bool, typer.Option("--exact", help="Add up all solutions, where the task can list them.")] = False,
+    task: Annotated[str | None, typer.Option(help="Only problems of this task.", show_default=False)] = None,
+    level: Annotated[int | None, typer.Option(help="Only problems of this level.", show_default=False)] = None,
+    split: Annotated[str | None, typer.Option(help="Only problems of this split.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Only samples of this seed.", show_default=False)] = None,
+    sampler: Annotated[str | None, typer.Option(help="Only samples of this sampler id.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """How probable B's solutions are under A, read by A's weights."""
+    from offleash.jobs import likelihood as job
+    from offleash.jobs.compare import Selection
+
+    selection = Selection(task=task, level=level, split=split, seed=seed, sampler=sampler)
+    job.run(a, b, selection=selection, exact=exact, as_json=as_json)
+
+
+likelihood.__doc__ = f"{likelihood.__doc__}\n{EXAMPLES}"
