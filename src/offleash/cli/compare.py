@@ -18,6 +18,12 @@ Give models that are called alike names of their own when they are sampled; afte
   offleash sample --model runs/b/checkpoints/step_240 --label b-240 --task countdown --n 256 --out runs/store
   offleash compare runs/store#base runs/store#b-240
 
+\b
+Logs of TRL, verl, lm-evaluation-harness, lighteval, Inspect, verifiers and prime-rl; NAME=VALUE after # says what to take:
+  offleash compare runs/a/completions runs/b/completions#step=200
+  offleash compare base.eval tuned.eval --threshold 0.5
+  offleash compare base.csv tuned.csv --columns id=problem,correct=passed
+
 B is judged against A, problem by problem: with both on the same problems, did the set of problems that can be solved at all
 widen, narrow, both, or neither?
 """
@@ -25,7 +31,11 @@ widen, narrow, both, or neither?
 
 def compare(
     a: Annotated[
-        str, typer.Argument(metavar="A", help="PATH or PATH#MODEL: a store, a study, a run of one, or a jsonl file.")
+        str,
+        typer.Argument(
+            metavar="A",
+            help="PATH or PATH#MODEL: a store, a study, a run of one, a jsonl file, or a log of another tool.",
+        ),
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The same; B is judged against A.")],
     out: Annotated[Path | None, typer.Option(help="Folder for comparison.json.", show_default=False)] = None,
@@ -38,13 +48,21 @@ def compare(
     split: Annotated[str | None, typer.Option(help="Only problems of this split.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="Only samples of this seed.", show_default=False)] = None,
     sampler: Annotated[str | None, typer.Option(help="Only samples of this sampler id.", show_default=False)] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="In logs: a score from here on is correct.", show_default=False)
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Of a table: id=NAME,correct=NAME[,prompt=NAME].", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Did the capability boundary move from A to B?"""
     from offleash.jobs import compare as job
+    from offleash.store import importers
 
     selection = job.Selection(task=task, level=level, split=split, seed=seed, sampler=sampler)
-    job.run(a, b, out=out, k=k, n=n, selection=selection, as_json=as_json)
+    reading = importers.Reading(threshold, importers.parse_columns(columns) if columns is not None else {})
+    job.run(a, b, out=out, k=k, n=n, selection=selection, reading=reading, as_json=as_json)
 
 
 compare.__doc__ = f"{compare.__doc__}\n{EXAMPLES}"

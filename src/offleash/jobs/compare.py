@@ -6,6 +6,7 @@ A side is `PATH` or `PATH#MODEL`:
     runs/demo#GRPO           a study; an arm by its label, on the study's first set of problems unless others are chosen
     runs/demo/runs/grpo      a run that belongs to a study: its final model, as the study measured it
     counts.jsonl             lines of {"id": ..., "c": correct, "n": samples}
+    logs#step=20             a log of another tool, and what to take of it: NAME=VALUE,... (docs/inputs.md)
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from offleash.boundary import Comparison, Counts, load_counts
 from offleash.boundary import compare as compare_counts
 from offleash.core import InputError, rng
 from offleash.jobs.display import say
-from offleash.store import Arm, CountRow, Store, Study, read_study
+from offleash.store import Arm, CountRow, Store, Study, importers, read_study
 from offleash.store.files import require_writable
 
 
@@ -38,11 +39,12 @@ class Selection:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One side: what to call it, its counts, and the prompts by problem id where they are known."""
+    """One side: what to call it, its counts, the prompts by problem id where they are known, what to say of it."""
 
     name: str
     counts: Counts
     prompts: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def run(
@@ -53,9 +55,12 @@ def run(
     k: int | None = None,
     n: int | None = None,
     selection: Selection | None = None,
+    reading: importers.Reading | None = None,
     as_json: bool = False,
 ) -> Comparison:
     """Compare B with A and print the result; with `out`, also write `out`/comparison.json.
+
+    `reading` says how logs of other tools are read.
 
     Raises:
         InputError: a side cannot be found, the sides share no problem, or k exceeds the samples of a problem.
@@ -66,7 +71,12 @@ def run(
         require_writable(out)
     selection = selection or Selection()
     _refuse_unused(selection, (a, b))
-    sides = [read_side(text, selection) for text in (a, b)]
+    sides = [read_side(text, selection, reading) for text in (a, b)]
+    if reading not in (None, importers.Reading()) and not any(side.notes for side in sides):
+        raise InputError("--threshold, --columns: neither side is a log of another tool; leave them out")
+    for text, side in zip((a, b), sides, strict=True):
+        for note in side.notes:
+            say(f"{text}: {note}")
     left, right = same_problems(*(_enough(side, n or 1) for side in sides))
     comparison = compare_counts(left.counts, right.counts, k=k)
     document = json.dumps(comparison.to_json(), indent=2, allow_nan=False)
@@ -79,39 +89,60 @@ def run(
 def _refuse_unused(selection: Selection, sides: Sequence[str]) -> None:
     """A selection needs a store to select from: files of counts say nothing of levels, splits or seeds."""
     chosen = [f"--{name}" for name, value in vars(selection).items() if value is not None]
-    if chosen and all(Path(text).is_file() for text in sides):
+    if chosen and all(_is_plain(_place(text)[0]) for text in sides):
         raise InputError(
-            f"{', '.join(chosen)}: files of counts ({{id, c, n}}) do not say it of a problem; leave it out and give files "
-            "that hold only those problems, or compare stores"
+            f"{', '.join(chosen)}: files of counts ({{id, c, n}}) and logs of other tools do not say it of a problem; leave it "
+            "out and give files that hold only those problems, or compare stores"
         )
 
 
-def read_side(text: str, selection: Selection) -> Side:
+def _is_plain(path: Path) -> bool:
+    """Whether this is a file, or a folder of logs of another tool."""
+    if any((path / name).is_file() for name in ("study.json", "store.json", "run.json")):
+        return False
+    return path.is_file() or (path.is_dir() and importers.recognise(path) is not None)
+
+
+def _place(text: str) -> tuple[Path, str]:
+    """The path in PATH or PATH#CHOICE, and the choice."""
+    if not Path(text).exists() and "#" in text:
+        head, _, choice = text.rpartition("#")
+        return Path(head), choice
+    return Path(text), ""
+
+
+def read_side(text: str, selection: Selection, reading: importers.Reading | None = None) -> Side:
     """The counts of `PATH` or `PATH#MODEL`.
 
     Raises:
         InputError: there is nothing of use at the path, or no such model in it.
     """
-    path, model = Path(text), ""
-    if not path.exists() and "#" in text:
-        head, _, model = text.rpartition("#")
-        path = Path(head)
+    path, model = _place(text)
     if not path.exists():
         raise InputError(f"{text!r}: no file or folder {str(path)!r}; give PATH or PATH#MODEL")
     try:
         if path.is_file():
-            return _read_file(path, model)
+            return _read_log(path, model, reading) or _read_file(path, model)
         if (path / "study.json").is_file():
             return _read_study(read_study(path), model, selection)
         if (path / "store.json").is_file():
             return _read_store(Store.open(path), model, selection)
         if (path / "run.json").is_file():
             return _read_run(path, model, selection)
+        if log := _read_log(path, model, reading):
+            return log
     except InputError as error:
         raise error if str(path) in str(error) else InputError(f"{text!r}: {error}") from error
     raise InputError(
-        f"{text!r}: {_what_it_is(path)}; compare reads a store, a study, a run of a study, or a jsonl file"
+        f"{text!r}: {_what_it_is(path)}; compare reads a store, a study, a run of a study, a jsonl file, or logs of "
+        f"{', '.join(importer.name for importer in importers.IMPORTERS)}"
     )
+
+
+def _read_log(path: Path, chosen: str, reading: importers.Reading | None) -> Side | None:
+    """The counts in a log of another tool; None where this is none."""
+    found = importers.read(path, chosen, reading)
+    return None if found is None else Side(found.name, Counts.from_rows(found.rows), found.prompts, found.notes)
 
 
 def _read_file(path: Path, model: str) -> Side:
@@ -228,7 +259,7 @@ def same_problems(a: Side, b: Side) -> tuple[Side, Side]:
 def _by_prompt(side: Side) -> Side:
     known = [i for i, name in enumerate(side.counts.ids) if name in side.prompts]
     kept = side.counts.take(np.array(known, dtype=np.int64))
-    ids = tuple(rng.digest("prompt", side.prompts[name]).hex() for name in kept.ids)
+    ids = tuple(rng.digest("prompt", side.prompts[name].strip()).hex() for name in kept.ids)
     return replace(side, counts=Counts(ids, kept.c, kept.n))
 
 

@@ -112,7 +112,15 @@ class Objective:
             InputError: a number is not finite; a group is too small; a field that the objective needs is missing.
         """
         if isinstance(rewards_PG, GroupBatch):
+            if external_PG is not None or valid_PG is not None:
+                raise InputError(
+                    "external_PG, valid_PG: put them into the GroupBatch; beside one they would be ignored"
+                )
             group = rewards_PG
+        elif not isinstance(rewards_PG, Tensor):
+            raise InputError(
+                f"rewards_PG: is a {type(rewards_PG).__name__}; give a float tensor of shape (prompts, group)"
+            )
         else:
             group = GroupBatch(rewards_PG=rewards_PG, external_PG=external_PG, valid_PG=valid_PG)
         self._check_groups(group)
@@ -156,6 +164,12 @@ class Objective:
         Raises:
             InputError: something this objective's reductions need is missing.
         """
+        if mask.dtype != torch.bool or mask.ndim != 2:
+            raise InputError(f"mask: is {mask.dtype} of shape {tuple(mask.shape)}; give a bool tensor of shape (N, T)")
+        if advantages is not None and tuple(advantages.shape) not in ((len(mask),), tuple(mask.shape)):
+            raise InputError(
+                f"advantages: shape is {tuple(advantages.shape)}; give ({len(mask)},) or {tuple(mask.shape)}"
+            )
         flags = RowFlags(advantages, external, correct, selected, group_ids)
         result = count(mask, flags, max_completion_length)
         for term in self.terms:
@@ -215,10 +229,22 @@ class Objective:
         Raises:
             InputError: naming the field, row and token that cannot be used.
         """
-        if check:
-            self._check(batch)
+        if not check:
+            return self._loss(batch, denominator)
+        self._check(batch)
+        # Products mask faster, and padding is nearly always finite: the loss and the metrics read every number, so one
+        # test of them tells. Only where it fails is the padding cut out, and then the place looked for.
+        total, metrics = self._loss(replace(batch, clean=True), denominator)
+        if not _finite(total, metrics, batch):
+            total, metrics = self._loss(batch, denominator)
+            if not _finite(total, metrics, batch):
+                batch.check_finite()
+                raise InputError(_overflow(self.terms, batch))
+        return total, metrics
+
+    def _loss(self, batch: TokenBatch, denominator: Denominator) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         flags = RowFlags(
-            batch.advantages, batch.external, batch.correct, batch.selected, batch.group_ids, batch.length_N
+            batch.advantages, batch.external, batch.correct, batch.selected, batch.group_ids, batch.length_N, batch.keep
         )
         if self.credit is not None:
             batch = replace(batch, advantages=self.credit(batch))
@@ -232,10 +258,8 @@ class Objective:
             for name, value_NT in diagnostics.items():
                 metrics[name] = _share(value_NT, batch, denominator)
         metrics |= _monitors(batch, denominator)
-        # The loss and the metrics read every number, so one test of them tells; only then is the place looked for.
-        if check and not _finite(total, metrics, batch):
-            batch.check_finite()
-            raise InputError(_overflow(self.terms, batch))
+        if self.credit is not None and batch.planning is not None:
+            metrics["planning_fraction"] = _share(batch.planning, batch, denominator)
         return total, metrics
 
     def _check(self, batch: TokenBatch) -> None:
@@ -282,7 +306,7 @@ def _share(value_NT: Tensor, batch: TokenBatch, denominator: Denominator) -> Ten
     elif value_NT.dtype == torch.bool:
         total = (value_NT & batch.mask).count_nonzero().to(batch.logprobs.dtype)
     else:
-        total = torch.where(batch.mask, value_NT, 0.0).sum()
+        total = batch.keep(value_NT, batch.mask).sum()
     return total / tokens
 
 
@@ -298,7 +322,7 @@ def _monitors(batch: TokenBatch, denominator: Denominator) -> dict[str, Tensor]:
         if batch.engine_logprobs is not None and batch.old_logprobs is not None:
             found["kl_engine"] = _share(batch.engine_logprobs - batch.old_logprobs, batch, denominator)
         if batch.ref_logprobs is not None:
-            log_ratio_NT = torch.where(batch.mask, batch.logprobs - batch.ref_logprobs, 0.0)
+            log_ratio_NT = batch.keep(batch.logprobs - batch.ref_logprobs, batch.mask)
             found["kl_ref"] = _share(k3(log_ratio_NT), batch, denominator)
         if batch.entropy is not None:
             found["token_entropy"] = _share(batch.entropy, batch, denominator)

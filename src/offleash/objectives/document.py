@@ -66,7 +66,11 @@ def text(preset: Preset) -> str:
         [f"  reads: {', '.join((*row['needs'], *row['group_needs']))}"] if row["needs"] or row["group_needs"] else []
     )
     lines += [f"  proven: {sentence}" for sentence in claims(preset)]
-    lines += [f"  not claimed: {claim.replace('_', ' ')}: {reason}" for claim, reason in preset.why_not.items()]
+    lines += [f"  proven at: {_settings(preset.claims.shown_at)}"] if preset.claims.shown_at else []
+    for claim, reason in preset.why_not.items():
+        lines.append(
+            f"  biased: {reason}" if claim == "unbiased_for" else f"  not claimed: {claim.replace('_', ' ')}: {reason}"
+        )
     return "\n".join([*lines, f"  use: {preset.when}"]) + "\n"
 
 
@@ -85,7 +89,16 @@ def _parts(preset: Preset) -> str:
 def own_settings(preset: Preset) -> dict[str, Any]:
     """The settings that the row's own parts have, and what else it sets."""
     plain = build(PRESETS["reinforce"]).settings
-    return {k: v for k, v in preset.defaults().items() if k not in KINDS and (k not in plain or plain[k] != v)}
+    settings = preset.defaults()
+    used = {
+        "kl_estimator": bool(settings["kl_beta"]),
+        "entropy_delta": settings["entropy_target"] is not None,
+        "entropy_coef_max": settings["entropy_target"] is not None,
+        "mismatch_low": settings["mismatch"] != "none",
+        "mismatch_high": settings["mismatch"] != "none",
+    }
+    own = {k: v for k, v in settings.items() if k not in KINDS and (k not in plain or plain[k] != v)}
+    return {k: settings[k] for k in settings if k in own or used.get(k)}
 
 
 def claims(preset: Preset) -> list[str]:
@@ -97,8 +110,6 @@ def claims(preset: Preset) -> list[str]:
         factor = "" if c.unbiased_factor == "1" else f" times {c.unbiased_factor}"
         found.append(f"unbiased for {c.unbiased_for}{factor}, by enumeration of all groups")
     found += [f"agrees with {peer}, value and gradient to 1e-9" for peer in peers_of(preset.name)]
-    if c.shown_at:
-        found.append(f"shown at {_settings(c.shown_at)}")
     return found
 
 
@@ -115,9 +126,13 @@ def markdown() -> str:
 
 def _table() -> str:
     lines = ["| row | advantage | surrogate | reduction | when |", "| --- | --- | --- | --- | --- |"]
+    seen: dict[str, int] = {}
     for p in PRESETS.values():
         credit = "" if p.credit == "none" else f", credit {p.credit}"
         anchor = "".join(c for c in p.name if c.isalnum() or c == "-")
+        # Headings that come to the same anchor are numbered.
+        seen[anchor] = seen.get(anchor, -1) + 1
+        anchor += f"-{seen[anchor]}" if seen[anchor] else ""
         lines.append(
             f"| [{p.name}](#{anchor}) | {p.advantage}{credit} | {p.surrogate} | {p.reduction} | {_cell(p.when)} |"
         )
@@ -125,13 +140,12 @@ def _table() -> str:
 
 
 def _section(preset: Preset) -> str:
-    proven = claims(preset)
-    if not preset.claims.unbiased_for:
-        c = preset.claims
-        angle = math.degrees(math.asin(bias(build(preset, **c.shown_at), c.smallest_group)))
-        proven.append(
-            f"biased for J: {preset.why_not.get('unbiased_for', '')}. On the enumerated policy, in groups of "
-            f"{c.smallest_group}, the mean gradient is {angle:.0f} degrees away from that of J"
+    c, biased = preset.claims, ""
+    if not c.unbiased_for:
+        angle = round(math.degrees(math.asin(bias(build(preset, **c.shown_at), c.smallest_group))))
+        biased = (
+            f"Biased: {preset.why_not.get('unbiased_for', '')}. On the enumerated policy, in groups of {c.smallest_group}, the "
+            f"mean gradient is {angle} degree{'s' * (angle != 1)} away from that of J.\n\n"
         )
     not_claimed = [
         f"{claim.replace('_', ' ')}: {reason}" for claim, reason in preset.why_not.items() if claim != "unbiased_for"
@@ -144,7 +158,9 @@ def _section(preset: Preset) -> str:
     reads = [f"`{name}`" for name in (*row["needs"], *row["group_needs"])]
     lines += [f"Reads: {', '.join(reads)}.\n\n"] if reads else []
     lines += ["Differs:\n\n", _list(preset.deviations), "\n"] if preset.deviations else []
-    lines += ["Proven:\n\n", _list(proven)]
+    lines += [biased] if biased else []
+    at = f" (at {_settings(c.shown_at, code=True)})" if c.shown_at else ""
+    lines += [f"Proven{at}:\n\n", _list(claims(preset))]
     lines += ["\nNot claimed:\n\n", _list(not_claimed)] if not_claimed else []
     return "".join(lines)
 

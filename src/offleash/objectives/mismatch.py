@@ -13,6 +13,7 @@ multiplies the surrogate's per-token loss and carries no gradient; what it takes
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -46,8 +47,10 @@ def mismatch_weight(
         if value is not None and not value > 0:
             raise InputError(f"{name}: is {value}; give a ratio above 0, or null for no bound")
         bounds.append(none if value is None else math.log(value))
+    if bounds[0] >= bounds[1]:
+        raise InputError(f"mismatch_low: is {low} and mismatch_high {high}; give a low bound below the high one")
     difference_NT = batch.require("old_logprobs") - batch.require("engine_logprobs")
-    log_NT = torch.where(batch.mask, difference_NT, 0.0).detach()
+    log_NT = batch.keep(difference_NT, batch.mask).detach()
     level = mismatch.partition("-")[0]
     if level in ("sequence", "geometric"):
         log_NT = log_NT.sum(1, keepdim=True)
@@ -67,10 +70,12 @@ def corrected(
     surrogate: Callable[[TokenBatch], PerToken], mismatch: str, low: float | None, high: float | None
 ) -> Callable[[TokenBatch], PerToken]:
     """The surrogate with its per-token loss weighted."""
+    return functools.partial(_weighted, surrogate, mismatch, low, high)
 
-    def weighted(batch: TokenBatch) -> PerToken:
-        loss_NT, diagnostics = surrogate(batch)
-        weight_NT = mismatch_weight(batch, mismatch, low, high)
-        return loss_NT * weight_NT, diagnostics | {"mismatch_weight": weight_NT.expand_as(batch.mask)}
 
-    return weighted
+def _weighted(
+    surrogate: Callable[[TokenBatch], PerToken], mismatch: str, low: float | None, high: float | None, batch: TokenBatch
+) -> PerToken:
+    loss_NT, diagnostics = surrogate(batch)
+    weight_NT = mismatch_weight(batch, mismatch, low, high)
+    return loss_NT * weight_NT, diagnostics | {"mismatch_weight": weight_NT.expand_as(batch.mask)}

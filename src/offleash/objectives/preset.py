@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +17,7 @@ from offleash.objectives.compose import Objective, Term
 from offleash.objectives.mismatch import MISMATCH_DEFAULTS, corrected
 from offleash.objectives.reduce import TOLD_BY, Denominator, Reduction
 from offleash.objectives.registry import REGULARIZERS, Part, find, import_path
+from offleash.objectives.regularizers.kl import ESTIMATORS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +107,14 @@ class Preset:
         return _defaults(self, {kind: getattr(self, kind) for kind in KINDS})
 
 
-OPTIONAL = ("shaping",)
+OPTIONAL = ("shaping", "entropy_target", "constant_length")
 """Numbers that may be null although their default is not."""
+NOT_NEGATIVE = (
+    *("kl_beta", "entropy_coef", "sft_coef", "nll_coef", "std_epsilon", "variance_floor", "positive_weight"),
+    *("negative_weight", "least_selected", "quantile_rate", "entropy_coef_max", "entropy_delta", "kl_cov_beta"),
+    *("trajectory_weight", "step_weight", "risk_weight", "reward_weight"),
+)
+"""Settings that mean nothing below 0."""
 KINDS = ("advantage", "credit", "surrogate")
 PRESETS: dict[str, Preset] = {}
 
@@ -118,12 +127,14 @@ def register(preset: Preset) -> Preset:
     """
     if preset.name in PRESETS:
         raise InputError(f"preset {preset.name!r}: is already registered; choose another name")
-    build(preset)
+    if not re.fullmatch(r"[a-z0-9]+([-+]+[a-z0-9]+|[+]+)*", preset.name):
+        raise InputError(f"preset {preset.name!r}: names are kebab-case, such as 'my-grpo'")
+    build(preset, **preset.settings)
     PRESETS[preset.name] = preset
     return preset
 
 
-def get(name: str, **overrides: Any) -> Objective:
+def get(name: str, /, **overrides: Any) -> Objective:
     """The objective called `name`, with some settings replaced.
 
     Args:
@@ -139,8 +150,16 @@ def get(name: str, **overrides: Any) -> Objective:
     >>> get("grpo", epsilon_high=0.28).settings["epsilon_high"]
     0.28
     """
+    if not isinstance(name, str):
+        raise InputError(f"objective: is a {type(name).__name__}; give a name, such as 'grpo'")
     objective = build(find_preset(name), **overrides)
-    _try(objective)
+    try:
+        _try(objective)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"objective {name!r}: fails on a small example ({type(error).__name__}: {error}); is every part of its kind, "
+            "and do its functions take what `offleash.objectives` describes?"
+        ) from error
     return objective
 
 
@@ -170,7 +189,10 @@ def _try(objective: Objective) -> None:
 
 def example_groups(objective: Objective, prompts: int | None = None, group: int | None = None) -> GroupBatch:
     """Groups of right and wrong completions with every annotation there is, of the least size the objective takes."""
-    shape = (prompts or int(str(objective.settings.get("bundle_size", 1))), group or max(2, objective.least_group))
+    shape = (
+        prompts or max(1, int(str(objective.settings.get("bundle_size", 1)))),
+        group or max(2, objective.least_group),
+    )
     rewards_PG = (torch.arange(shape[1]) % 2).to(torch.float64).expand(shape).contiguous()
     one_PG = torch.ones(shape, dtype=torch.long)
     values_PG1 = torch.zeros(*shape, 1, dtype=torch.float64)
@@ -234,6 +256,8 @@ def build(preset: Preset, **overrides: Any) -> Objective:
         if key not in settings:
             raise unknown_name(f"setting of {preset.name}", key, settings)
         settings[key] = _typed(preset.name, key, value, settings[key])
+    if settings["kl_estimator"] not in ESTIMATORS:
+        raise unknown_name("kl_estimator", settings["kl_estimator"], ESTIMATORS)
     advantage, credit, surrogate = (find(kind, names[kind]) for kind in KINDS)
     terms = _terms(surrogate, settings)
     regularizers = [REGULARIZERS[t.name] for t in terms[1:]]
@@ -338,7 +362,15 @@ def _bind(function: Callable[..., Any] | None, defaults: Mapping[str, Any], sett
 def _typed(name: str, key: str, value: Any, default: Any) -> Any:
     """Refuse a value of another kind than the default: text for a number, a number for a name."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    optional = default is None or key in OPTIONAL or key.startswith(("epsilon_", "mismatch_"))
+    if number and not math.isfinite(value):
+        raise InputError(f"{key}: is {value}; give a finite number{' or null' if _optional(key, default) else ''}")
+    if number and value < 0 and key in NOT_NEGATIVE:
+        raise InputError(f"{key}: is {value}; give a number of at least 0")
+    if number and isinstance(default, int) and not isinstance(default, bool):
+        if value != int(value):
+            raise InputError(f"{key}: is {value}; {name} takes a whole number there (default {default})")
+        return int(value)
+    optional = _optional(key, default)
     if isinstance(default, bool | str):
         fits, wanted = isinstance(value, type(default)), "true or false" if isinstance(default, bool) else "a name"
     else:
@@ -347,3 +379,7 @@ def _typed(name: str, key: str, value: Any, default: Any) -> Any:
         raise InputError(f"{key}: is {value!r}; {name} takes {wanted} there (default {default!r})")
     # A recipe may write 1 for 1.0: the setting is the same number either way.
     return float(value) if number and not isinstance(default, int) else value
+
+
+def _optional(key: str, default: Any) -> bool:
+    return default is None or key in OPTIONAL or key.startswith(("epsilon_", "mismatch_"))

@@ -6,7 +6,7 @@ micro-batch would weigh a token by the company it was packed with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -97,6 +97,7 @@ class RowFlags:
         selected: True for tokens chosen by `Objective.prepare`.
         group_ids: which prompt a row belongs to.
         length_N: unmasked tokens of each row, if they are counted already.
+        keep: how a value is put to 0 at other tokens; `torch.where` by default.
     """
 
     advantages: Float[Tensor, " N"] | Float[Tensor, "N T"] | None = None
@@ -105,6 +106,7 @@ class RowFlags:
     selected: Bool[Tensor, "N T"] | None = None
     group_ids: Int[Tensor, " N"] | None = None
     length_N: Int[Tensor, " N"] | None = None
+    keep: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,10 @@ class Reduction:
         length_N = flags.length_N
         if length_N is None or kept_NT is not mask_NT:
             length_N = kept_NT.count_nonzero(1)
-        # where, not a product: 0 x inf at a masked position would be NaN.
         if loss_NT.shape[1] == 1 and mask_NT.shape[1] != 1:
             sum_N = torch.where(length_N > 0, loss_NT[:, 0], 0.0) * length_N
         else:
-            sum_N = torch.where(kept_NT, loss_NT, 0.0).sum(1)
+            sum_N = (flags.keep or _where)(loss_NT, kept_NT).sum(1)
         if self.mode == "token-mean":
             return token_mean(sum_N, self._count(denominator.tokens))
         if self.mode == "sequence-mean":
@@ -226,6 +227,11 @@ def count(mask_NT: Bool[Tensor, "N T"], flags: RowFlags, length: int | None = No
             for prompt, n in zip(flags.group_ids.tolist(), kept.sum(1).tolist(), strict=True):
                 prompts[rows][prompt] = prompts[rows].get(prompt, 0.0) + n
     return Denominator(tokens, sequences, length, prompts)
+
+
+def _where(value_NT: Tensor, where_NT: Tensor) -> Tensor:
+    # Not a product: 0 x inf at a masked position would be NaN.
+    return torch.where(where_NT, value_NT, 0.0)
 
 
 def _or_one(number: float) -> float:

@@ -127,6 +127,9 @@ def find(kind: str, name: str) -> Part:
     for part in table.values():
         if part.function is target:
             return part
+    for other, rest in _TABLES.items():
+        if any(part.function is target for part in rest.values()):
+            raise InputError(f"{kind} {name!r}: is registered as {other}; name it there")
     if not callable(target):
         raise InputError(f"{kind} {name!r}: is a {type(target).__name__}; give a function")
     # Without the decorator nothing is declared; nearly every surrogate reads the old log-probs.
@@ -138,9 +141,10 @@ def import_path(path: str) -> Any:
     module_name, _, attribute = path.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise InputError(
-            f"{path!r}: cannot import {module_name} ({error}); is it installed or on PYTHONPATH?"
+            f"{path!r}: cannot import {module_name or 'a module without a name'} ({error}); give package.module:name, and is "
+            "it installed or on PYTHONPATH?"
         ) from error
     if not hasattr(module, attribute):
         names = [n for n in vars(module) if not n.startswith("_")]

@@ -40,6 +40,8 @@ def check(settings: TrainSettings) -> None:
         raise InputError(
             f"external.per_group: 0, but objective {settings.objective.name} learns from demonstrations; set it to 1"
         )
+    if objective.settings["sft_coef"] and not settings.external.per_group:
+        raise InputError("external.per_group: 0, but objective.overrides.sft_coef imitates demonstrations; set it to 1")
     if settings.rollout.num_generations or settings.probe.every:
         _check_lengths(config, tokenizer, prompts, settings.rollout.max_completion_length)
     check_annotations(objective, task, settings.task.strategic_grams)

@@ -119,7 +119,7 @@ def _resume(run: RunFolder, model: PreTrainedModel, optimizer: torch.optim.Optim
         run.truncate_after(-1)
         return 0
     state = checkpoint.restore(folder, model, optimizer)
-    updater.state = dict(state.get("objective") or {})
+    updater.remember(state.get("objective"), str(folder))
     step = int(state["step"])
     run.truncate_after(step)
     return step

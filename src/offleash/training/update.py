@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from offleash.core import OffleashError
+from offleash.core import InputError, OffleashError
 from offleash.nn import pad, score
 from offleash.objectives import Objective, TokenBatch
+from offleash.objectives.preset import example_groups
 from offleash.objectives.registry import State
 from offleash.tasks import Task
 from offleash.training.groups import Annotated, annotate
@@ -128,6 +129,26 @@ class Updater:
         prompt_ids = tokenizer([p.prompt for p in rollout.problems])["input_ids"]
         return make_rows(rollout, annotated, advantages_PG, prompt_ids), advantages_PG
 
+    def remember(self, state: object, where: str) -> None:
+        """Take up what the objective remembered when a checkpoint was written.
+
+        Raises:
+            OffleashError: it is missing, or is not what this objective remembers.
+        """
+        if not self.objective.remembers:
+            return
+        try:
+            if not isinstance(state, dict) or not all(isinstance(part, dict) for part in state.values()):
+                raise InputError("there is none, or it is not one")
+            if state:
+                self.objective.prepare(example_groups(self.objective), state)
+                self.state = state
+        except (InputError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise OffleashError(
+                f"{where}/training_state.json: objective: not what {self.objective.name} remembers ({error}); resume from an "
+                "earlier checkpoint, or start a new run"
+            ) from error
+
     def update(self, rows: list[Row], step: int) -> dict[str, float]:
         """One pass over the rows; returns metrics averaged over the optimizer steps.
 
@@ -138,8 +159,9 @@ class Updater:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, step)
         parts = [self._minibatch(part, step) for part in self._minibatches(rows)]
-        names = dict.fromkeys(name for part in parts for name in part)  # a part whose rows were all skipped has fewer
-        metrics = {k: mean([part[k] for part in parts if k in part]) for k in names}
+        names = dict.fromkeys(name for part in parts for name in part)
+        # A part whose rows were all skipped has a loss of 0, and nothing to say of its tokens.
+        metrics = {k: mean([part.get(k, 0.0) for part in parts if k in part or k.startswith("loss")]) for k in names}
         metrics["mismatch"] = parts[0]["mismatch"]  # before the first optimizer step the two policies are the same
         return metrics
 
@@ -209,6 +231,9 @@ class Updater:
             for key, value in {"loss": loss.detach(), **metrics}.items():
                 totals[key] = totals.get(key, 0.0) + float(value)
             mismatch = max(mismatch, _mismatch(batch))
+        # The objective's means are shares of the whole step; they are reported over the tokens that were trained on.
+        trained = sum(len(r.completion) for r in active) / max(1, sum(len(r.completion) for r in rows))
+        totals = {k: v if k.startswith("loss") else v / trained for k, v in totals.items()}
         norm = self._apply(active, step)
         return {
             "loss": 0.0,

@@ -86,5 +86,5 @@ def require_group(name: str, rewards_PG: Float[Tensor, "P G"], least: int = 2) -
     """Raise InputError for groups smaller than `least`: of one, R - mean would be 0 and nothing would train."""
     found = rewards_PG.shape[1]
     if found < least:
-        other = "; sample at least 2, or use reinforce" if least == 2 else f"; sample at least {least}"
+        other = "; sample at least 2, or use reinforce" if least == 2 else f"; sample at least {least}, or lower pass_k"
         raise InputError(f"num_generations: is {found}, and {name} compares the samples of a prompt{other}")

@@ -15,8 +15,10 @@ from offleash.objectives.advantages.plain import require_binary
 from offleash.objectives.batch import GroupBatch
 from offleash.objectives.registry import advantage
 
+LARGEST = 4096
 
-@advantage("pass-at-k", group_baseline=True, least_group=lambda settings: int(settings["pass_k"]))
+
+@advantage("pass-at-k", group_baseline=True, least_group=lambda s: _checked(s["pass_k"]))
 def pass_at_k(
     group: GroupBatch, *, pass_k: int = 4, std: str = "population", std_epsilon: float = 1e-6
 ) -> Float[Tensor, "P G"]:
@@ -27,7 +29,7 @@ def pass_at_k(
 
     A group with fewer than pass_k decided samples gets 0.
     """
-    _check(pass_k)
+    _checked(pass_k)
     if std not in ("population", "none"):
         raise unknown_name("std", std, ("population", "none"))
     value_PG, rate_P1, n_P1 = _values(group, pass_k)
@@ -38,13 +40,13 @@ def pass_at_k(
     return torch.where((n_P1 >= pass_k) & (rate_P1 < 1), adv_PG, 0.0)
 
 
-@advantage("pass-at-k-leave-one-out", group_baseline=True, least_group=lambda settings: int(settings["pass_k"]) + 1)
+@advantage("pass-at-k-leave-one-out", group_baseline=True, least_group=lambda s: _checked(s["pass_k"]) + 1)
 def pass_at_k_leave_one_out(group: GroupBatch, *, pass_k: int = 4) -> Float[Tensor, "P G"]:
     """S minus the pass@k of the other samples: the mean gradient is 1/k x the gradient of pass@k.
 
     C. Walder and D. Karkhanis, "Pass@K Policy Optimization", arXiv 2505.15201. With pass_k = 1 it is leave-one-out.
     """
-    _check(pass_k)
+    _checked(pass_k)
     value_PG, _, n_P1 = _values(group, pass_k)
     right_PG = group.rewards_PG == 1
     wrong_PG = (group.decided_PG & ~right_PG).sum(1, keepdim=True) - (~right_PG).long()
@@ -52,9 +54,10 @@ def pass_at_k_leave_one_out(group: GroupBatch, *, pass_k: int = 4) -> Float[Tens
     return torch.where(n_P1 > pass_k, value_PG - others_PG, 0.0)
 
 
-def _check(pass_k: int) -> None:
-    if pass_k < 1:
-        raise InputError(f"pass_k: is {pass_k}; give a whole number of at least 1")
+def _checked(pass_k: int) -> int:
+    if not 1 <= pass_k <= LARGEST:
+        raise InputError(f"pass_k: is {pass_k}; give a whole number from 1 to {LARGEST}, at most num_generations")
+    return pass_k
 
 
 def _values(group: GroupBatch, k: int) -> tuple[Tensor, Tensor, Tensor]:

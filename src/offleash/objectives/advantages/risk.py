@@ -35,6 +35,8 @@ def track_quantiles(
     """
     if not 0 < risk_low < risk_high < 1:
         raise InputError(f"risk_low: is {risk_low} and risk_high {risk_high}; give 0 < risk_low < risk_high < 1")
+    if not 0 <= quantile_rate <= 1:
+        raise InputError(f"quantile_rate: is {quantile_rate}; give a number from 0 to 1")
     if tracking not in TRACKINGS:
         raise unknown_name("tracking", tracking, TRACKINGS)
     score_BG, whole_BG = bundle_scores(group, bundle_size)

@@ -68,7 +68,10 @@ def zero_advantage(preset: Preset) -> None:
     """And the objective says so of itself, until a term without an advantage is added."""
     e = example(preset)
     _no_gradient(torch.zeros_like(e.rewards_PG), preset)
-    hold(e.objective.zero_advantage_is_zero_gradient, "the objective does not know it")
+    hold(
+        e.objective.zero_advantage_is_zero_gradient,
+        "the objective does not know it: declare scales_with_advantage=True in the surrogate's decorator",
+    )
     for extra in ({"kl_beta": 0.1}, {"entropy_coef": 0.1}, {"sft_coef": 1.0}, {"nll_coef": 1.0}):
         hold(
             not build(preset, **{**preset.claims.shown_at, **extra}).zero_advantage_is_zero_gradient,
@@ -91,7 +94,8 @@ def exact_claims(preset: Preset) -> None:
     hold(e.objective.needs_external == c.needs_external, f"needs_external is {e.objective.needs_external}")
     hold(
         e.objective.zero_advantage_is_zero_gradient == c.zero_advantage_is_zero_gradient,
-        "zero_advantage_is_zero_gradient is not what the parts say",
+        "zero_advantage_is_zero_gradient is not what the parts say: a surrogate whose loss is 0 at advantage 0 declares"
+        " scales_with_advantage=True in its decorator",
     )
     for claim in ("zero_on_equal_rewards", "zero_advantage_is_zero_gradient", "unbiased_for"):
         hold(bool(getattr(c, claim)) or claim in preset.why_not, f"{claim}: claim it or say why not")

@@ -34,6 +34,10 @@ def padding(preset: Preset) -> None:
         loss_wide, grad_wide, _, metrics_wide = gradient(e.objective, wide, denominator(e.objective, wide))
         close("loss under padding", loss_wide, loss)
         width = grad.shape[1]
+        hold(
+            bool(grad_wide.isfinite().all()),
+            "padding reaches the gradient: put masked places to 0 before exp, by batch.keep(value, batch.mask)",
+        )
         close("gradient under padding", grad_wide[:, :width], grad)
         hold(bool((grad_wide[~wide.mask] == 0).all()), "a masked position gets a gradient")
         for name, value in metrics.items():

@@ -26,6 +26,8 @@ def refusal(what: str, action: Callable[..., object], *arguments: object) -> str
         action(*arguments)
     except InputError as error:
         return str(error)
+    except KeyError as error:
+        raise AssertionError(f"{what}: KeyError {error}; read what `prepare` found by group.require(name)") from error
     raise AssertionError(f"{what}: is accepted")
 
 

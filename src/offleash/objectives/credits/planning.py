@@ -5,7 +5,6 @@ H. Wang et al., "Emergent Hierarchical Reasoning in LLMs through Reinforcement L
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,5 +24,5 @@ def planning_tokens(batch: TokenBatch, *, planning_alpha: float = 0.2) -> Float[
     """A + planning_alpha x |A| at planning tokens: winners' plans count more, losers' less. Not zero-mean."""
     if not 0 <= planning_alpha < 1:
         raise InputError(f"planning_alpha: is {planning_alpha}; give a number from 0 to below 1")
-    adv_NT = batch.advantages_NT.expand_as(batch.mask)
-    return torch.where(batch.require("planning"), adv_NT + planning_alpha * adv_NT.abs(), adv_NT)
+    adv = batch.advantages_NT
+    return adv + planning_alpha * adv.abs() * batch.require("planning")

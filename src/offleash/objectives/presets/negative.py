@@ -28,7 +28,7 @@ register(
 
 _PAPER = "X. Zhu et al., The Surprising Effectiveness of Negative Reinforcement in LLM Reasoning, arXiv 2506.01347"
 _DEVIATIONS = (
-    "the paper's loss is written in pi, its code (and this row) in rho: a rare wrong token is pushed by 1 - pi,"
+    "the paper's loss is written in pi, its code (and this row) in rho: a rare token is pushed by 1 - pi,"
     " not pi (1 - pi)",
     "the released scripts leave an entropy bonus of 0.001 on; here it is 0 unless asked for",
 )

@@ -232,6 +232,7 @@ register(
         reduction="token-mean",
         released={"risk_high": 0.9},
         deviations=(
+            "bundle_size must divide the prompts of a step; S is the sum of a bundle's rewards, one completion a prompt",
             "every completion of a bundle gets the bundle's advantage; the released code has three other ways to share it",
             "with the natural baseline (MATH scripts, default) no advantage is above 0: nothing is reinforced directly;"
             " natural_baseline=False is the DAPO-math script",

@@ -19,8 +19,8 @@ register(
         reduction="sequence-mean",
         settings={"std": "none", "epsilon_high": 0.28},
         deviations=(
-            "which tokens plan comes from outside (TokenBatch.planning): spans of strategic n-grams taken from held-out"
-            " solutions; no code of the paper is released",
+            "which tokens plan comes from outside (TokenBatch.planning; in a recipe the texts in task.strategic_grams, or"
+            " what the task itself says): the paper takes n-grams of held-out solutions; no code is released",
             "the size of clip-higher is not given; 0.28 is DAPO's",
             "not zero-mean: planning tokens gain planning_alpha |A| whatever the outcome",
         ),

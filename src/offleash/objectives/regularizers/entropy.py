@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from offleash.core.errors import InputError
@@ -44,12 +46,15 @@ def control_entropy(
     """
     if entropy_target is None or not entropy_target > 0:
         raise InputError(f"entropy_target: is {entropy_target}; give nats per token above 0, or null for no bonus")
+    before = state.get("coefficient", 0.0)
+    if not isinstance(before, int | float) or not math.isfinite(before):
+        raise InputError(f"state: the coefficient is {before!r}; that of a checkpoint is a finite number")
     if not 0 <= entropy_delta <= entropy_coef_max:
         raise InputError(f"entropy_delta: is {entropy_delta}; give a number from 0 to entropy_coef_max")
     old_NT = torch.where(batch.mask, batch.require("old_logprobs"), 0.0)
     entropy = float(-old_NT.sum() / batch.mask.sum().clamp(min=1))
     below = entropy < entropy_target
-    coefficient = float(state.get("coefficient", 0.0)) + (entropy_delta if below else -entropy_delta)
+    coefficient = float(before) + (entropy_delta if below else -entropy_delta)
     coefficient = min(max(coefficient, 0.0), entropy_coef_max)
     return {"entropy_coefficient": coefficient if below else 0.0}, {"coefficient": coefficient}
 

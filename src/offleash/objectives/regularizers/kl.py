@@ -44,5 +44,5 @@ def kl_penalty(batch: TokenBatch, *, kl_estimator: str = "k3") -> PerToken:
     if kl_estimator not in ESTIMATORS:
         raise unknown_name("kl_estimator", kl_estimator, ESTIMATORS)
     reference_NT = batch.require("ref_logprobs")
-    log_ratio_NT = torch.where(batch.mask, batch.logprobs - reference_NT, 0.0)
+    log_ratio_NT = batch.keep(batch.logprobs - reference_NT, batch.mask)
     return ESTIMATORS[kl_estimator](log_ratio_NT), {}

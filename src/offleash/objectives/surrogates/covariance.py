@@ -45,6 +45,10 @@ def select_clip_cov(
     epsilon_high: float | None = 1.0,
 ) -> Bool[Tensor, "N T"]:
     """A random fraction of all tokens, drawn from those of clip_cov_low < covariance < clip_cov_high that PPO keeps."""
+    if not clip_cov_low <= clip_cov_high:
+        raise InputError(
+            f"clip_cov_low: is {clip_cov_low} and clip_cov_high {clip_cov_high}; give a low bound below the high"
+        )
     covariance_NT = token_covariance(batch)
     clipped_NT = ppo_clip(batch, epsilon_low=epsilon_low, epsilon_high=epsilon_high)[1]["clip_fraction"]
     eligible_NT = (covariance_NT > clip_cov_low) & (covariance_NT < clip_cov_high) & batch.mask & ~clipped_NT
@@ -68,7 +72,7 @@ def clip_cov(batch: TokenBatch, *, epsilon_low: float | None = 1.0, epsilon_high
     """ppo-clip, and nothing at the selected tokens. They stay in the denominator."""
     loss_NT, diagnostics = ppo_clip(batch, epsilon_low=epsilon_low, epsilon_high=epsilon_high)
     selected = batch.require("selected")
-    return torch.where(selected, 0.0, loss_NT), diagnostics | {"selected_fraction": selected}
+    return batch.keep(loss_NT, ~selected), diagnostics | {"selected_fraction": selected}
 
 
 @surrogate("kl-cov", needs=("old_logprobs", "selected"), select=select_kl_cov)

@@ -43,4 +43,4 @@ def high_entropy(batch: TokenBatch, *, epsilon_low: float | None = 0.2, epsilon_
     """ppo-clip at the selected tokens, nothing elsewhere. Which tokens are counted is the reduction's matter."""
     loss_NT, diagnostics = ppo_clip(batch, epsilon_low=epsilon_low, epsilon_high=epsilon_high)
     selected = batch.require("selected")
-    return torch.where(selected, loss_NT, 0.0), diagnostics | {"selected_fraction": selected}
+    return batch.keep(loss_NT, selected), diagnostics | {"selected_fraction": selected}
