@@ -24,6 +24,9 @@ Logs of TRL, verl, lm-evaluation-harness, lighteval, Inspect, verifiers and prim
   offleash compare base.eval tuned.eval --threshold 0.5
   offleash compare base.csv tuned.csv --columns id=problem,correct=passed
 
+Where a store holds samples of several temperatures, the comparison is at 1 (or --temperature), and it is also asked what
+is left of the difference at equal token entropy, and with each model at its best temperature.
+
 B is judged against A, problem by problem: with both on the same problems, did the set of problems that can be solved at all
 widen, narrow, both, or neither?
 """
@@ -48,6 +51,10 @@ def compare(
     split: Annotated[str | None, typer.Option(help="Only problems of this split.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="Only samples of this seed.", show_default=False)] = None,
     sampler: Annotated[str | None, typer.Option(help="Only samples of this sampler id.", show_default=False)] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Samples at this temperature; 1 where a store holds several.", show_default=False),
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="In logs: a score from here on is correct.", show_default=False)
     ] = None,
@@ -60,7 +67,7 @@ def compare(
     from offleash.jobs import compare as job
     from offleash.store import importers
 
-    selection = job.Selection(task=task, level=level, split=split, seed=seed, sampler=sampler)
+    selection = job.Selection(task=task, level=level, split=split, seed=seed, sampler=sampler, temperature=temperature)
     reading = importers.Reading(threshold, importers.parse_columns(columns) if columns is not None else {})
     job.run(a, b, out=out, k=k, n=n, selection=selection, reading=reading, as_json=as_json)
 

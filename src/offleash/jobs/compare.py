@@ -12,15 +12,19 @@ A side is `PATH` or `PATH#MODEL`:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from offleash.boundary import Comparison, Counts, load_counts
 from offleash.boundary import compare as compare_counts
+from offleash.boundary.temperature import Heat, Temperatures
 from offleash.core import InputError, rng
+from offleash.jobs import heat
 from offleash.jobs.display import say
 from offleash.store import Arm, CountRow, Store, Study, importers, read_study
 from offleash.store.files import require_writable
@@ -35,16 +39,27 @@ class Selection:
     split: str | None = None
     seed: int | None = None
     sampler: str | None = None
+    temperature: float | None = None
+
+    def of_store(self) -> dict[str, Any]:
+        """As `Store.counts` takes it: a temperature is chosen by its sampler."""
+        return {name: value for name, value in vars(self).items() if name != "temperature"}
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One side: what to call it, its counts, the prompts by problem id where they are known, what to say of it."""
+    """One side: what to call it, its counts, the prompts by problem id where they are known, what to say of it.
+
+    `temperature` is that of the counts and `heats` gives the samples at all temperatures, for a model in a store.
+    """
 
     name: str
     counts: Counts
     prompts: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    temperature: float = math.nan
+    several: bool = False
+    heats: Callable[[], dict[float, Heat]] | None = None
 
 
 def run(
@@ -79,11 +94,30 @@ def run(
             say(f"{text}: {note}")
     left, right = same_problems(*(_enough(side, n or 1) for side in sides))
     comparison = compare_counts(left.counts, right.counts, k=k)
-    document = json.dumps(comparison.to_json(), indent=2, allow_nan=False)
+    warmth = _temperatures(left, right, comparison.k)
+    content = comparison.to_json() | ({} if warmth is None else {"temperature": heat.to_json(warmth, comparison.k)})
+    document = json.dumps(content, indent=2, allow_nan=False)
     if out is not None:
         write(out, document)
-    print(document if as_json else text_of(comparison, left.name, right.name))
+    text = text_of(comparison, left.name, right.name)
+    if warmth is not None:
+        text += f"\nis it only temperature? {warmth.answer}: {warmth.because}"
+    print(document if as_json else text)
     return comparison
+
+
+def _temperatures(a: Side, b: Side, k: int) -> Temperatures | None:
+    """What is left of the difference without temperature, where a side was sampled at several; None otherwise."""
+    if not (a.heats and b.heats and (a.several or b.several)):
+        return None
+    if a.temperature != b.temperature:
+        say(f"A is at temperature {a.temperature:g} and B at {b.temperature:g}; --temperature chooses one for both")
+        return None
+    try:
+        return heat.only_temperature(a.heats(), b.heats(), k, a.temperature)
+    except InputError as error:
+        say(f"is it only temperature? cannot be said: {error}")
+        return None
 
 
 def _refuse_unused(selection: Selection, sides: Sequence[str]) -> None:
@@ -159,20 +193,22 @@ def _read_store(store: Store, model: str, selection: Selection) -> Side:
             f"the store holds {len(models)} models; choose one, as {store.path}#LABEL ({labels or 'none yet'})"
         )
     record = store.model(model) if model else models[0]
-    rows = store.counts(
-        record["id"],
-        level=selection.level,
-        task=selection.task,
-        split=selection.split,
-        sampler=selection.sampler,
-        seed=selection.seed,
-    )
+    everything = selection.of_store()
+    selection, temperature, several = heat.choose(store, record, selection)
+    rows = store.counts(record["id"], **selection.of_store())
     _look_for_verdicts(str(record["label"]), rows, store)
     if not rows:
         chosen = ", ".join(f"{name} {value}" for name, value in vars(selection).items() if value is not None)
         raise InputError(f"model {record['label']!r} has no verified samples{f' with {chosen}' if chosen else ''}")
     stored = store.problems(task=selection.task, level=selection.level, split=selection.split)
-    return Side(str(record["label"]), Counts.from_rows(rows), {s.problem.id: s.problem.prompt for s in stored})
+    return Side(
+        str(record["label"]),
+        Counts.from_rows(rows),
+        {s.problem.id: s.problem.prompt for s in stored},
+        temperature=temperature,
+        several=several,
+        heats=lambda: heat.by_temperature(store, record["id"], everything),
+    )
 
 
 def _look_for_verdicts(label: str, rows: Sequence[CountRow], store: Store) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from offleash.boundary import Counts, token_entropy
 from offleash.boundary.temperature import Heat, Temperatures, temperatures
 from offleash.core import InputError
 from offleash.store import Store
+
+if TYPE_CHECKING:
+    from offleash.jobs.compare import Selection
 
 Json = dict[str, Any]
 
@@ -20,6 +24,31 @@ def samplers_of(store: Store, model: str) -> dict[str, float]:
     known = store.samplers()
     rows = store.sql(f"SELECT DISTINCT sampler FROM samples WHERE model = '{store.model(model)['id']}'").to_pylist()
     return {str(r["sampler"]): float(known[str(r["sampler"])]["temperature"]) for r in rows}
+
+
+def choose(store: Store, record: Json, selection: Selection) -> tuple[Selection, float, bool]:
+    """The selection with the sampler of its temperature, that temperature, and whether there are others.
+
+    Where nothing is chosen and a model was sampled at several temperatures, 1 is taken if it is among them.
+
+    Raises:
+        InputError: no samples at the chosen temperature, or several temperatures without 1 among them and none chosen.
+    """
+    known = samplers_of(store, record["id"])
+    warmths = sorted(set(known.values()))
+    if selection.sampler is not None:
+        chosen = {store.samplers()[s]["temperature"] for s in known if s.startswith(selection.sampler)}
+        return selection, float(chosen.pop()) if len(chosen) == 1 else math.nan, False
+    wanted = selection.temperature
+    if wanted is None and len(warmths) < 2:
+        return selection, warmths[0] if warmths else math.nan, False
+    wanted = 1.0 if wanted is None else wanted
+    if wanted not in warmths:
+        found = ", ".join(f"{t:g}" for t in warmths) or "none"
+        raise InputError(f"--temperature: {record['label']} has no samples at {wanted:g}; it has {found}")
+    at = [sampler for sampler, temperature in known.items() if temperature == wanted]
+    # Several samplers of one temperature are a mixture that the store refuses by name.
+    return replace(selection, sampler=at[0] if len(at) == 1 else None), wanted, len(warmths) > 1
 
 
 def by_temperature(store: Store, model: str, chosen: Json) -> dict[float, Heat]:
@@ -36,7 +65,7 @@ def by_temperature(store: Store, model: str, chosen: Json) -> dict[float, Heat]:
     found: dict[float, Heat] = {}
     names: dict[float, str] = {}
     for sampler, temperature in samplers_of(store, model).items():
-        table = store.rows(model, **{**chosen, "sampler": sampler})
+        table = store.rows(model, **(chosen | {"sampler": sampler}))
         decided = [r for r in table.to_pylist() if r["correct"] is not None]
         if not decided:
             continue

@@ -58,7 +58,7 @@ def run(
     """
     selection = selection or Selection()
     base, trained = locate(a), locate(b)
-    table = trained.store.rows(trained.record["id"], **vars(selection), tokens=True)
+    table = trained.store.rows(trained.record["id"], **selection.of_store(), tokens=True)
     if table.num_rows == 0 or not any(table["correct"].to_pylist()):
         raise InputError(f"{b}: has no correct sample here, so there is no solution to read")
     model, tokenizer = nn.load(str(base.record["path"]))
@@ -67,7 +67,7 @@ def run(
     temperature = _temperature(trained.store, trained.record["id"], selection)
     problems = {s.problem.id: s.problem for s in trained.store.problems()}
     found = _read(table.to_pylist(), problems, model, tokenizer, temperature, exact)
-    own = {r.id: (r.c, r.n) for r in base.store.counts(base.record["id"], **vars(selection))}
+    own = {r.id: (r.c, r.n) for r in base.store.counts(base.record["id"], **selection.of_store())}
     result = document(found, own, base.label, trained.label, temperature)
     print(json.dumps(result, indent=2, allow_nan=False) if as_json else text_of(result))
     return result

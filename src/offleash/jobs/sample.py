@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from offleash import nn, tasks
 from offleash.core import InputError
@@ -16,9 +16,17 @@ from offleash.jobs.display import console, progress
 from offleash.sampling.fill import check_numbers, fill
 from offleash.store import Store, open_or_create
 from offleash.store.files import require_writable
+from offleash.store.schema import sampler_id
 
 BATCH = 2048
 """Completions between two writes to the store."""
+
+
+class Filled(NamedTuple):
+    """The ids under which a store holds the samples."""
+
+    model: str
+    sampler: str
 
 
 def run(
@@ -41,12 +49,13 @@ def run(
     if engine != "native":
         raise InputError(f"--engine: {engine!r} is not available; use native")
     with progress("sampling", n * problems) as report:
-        identity = fill_store(
+        identity, sampler = fill_store(
             model=model, task=task, level=level, n=n, out=out, problems=problems, split=split, seed=seed,
             temperature=temperature, max_completion_length=max_completion_length, label=label or Path(model).name,
             tell=lambda done, total: report(done),
         )  # fmt: skip
-    counts = Store.open(out).counts(identity, task=task, level=level, split=split, seed=seed)
+    # The store may hold the same model at other temperatures.
+    counts = Store.open(out).counts(identity, task=task, level=level, split=split, seed=seed, sampler=sampler)
     total = sum(row.n for row in counts)
     accuracy = sum(row.c for row in counts) / total if total else None
     result = {"store": str(out), "model": identity, "problems": len(counts), "samples": total, "accuracy": accuracy}
@@ -71,8 +80,8 @@ def fill_store(
     temperature: float = 1.0,
     max_completion_length: int = 32,
     tell: Callable[[int, int], None] | None = None,
-) -> str:
-    """Complete a store to n samples a problem; returns the model's id."""
+) -> Filled:
+    """Complete a store to n samples a problem."""
     if n < 1 or problems < 1:
         raise InputError("--n, --problems: both must be at least 1")
     check_numbers(n, BATCH, seed)
@@ -97,4 +106,4 @@ def fill_store(
         batch=BATCH,
         progress=tell,
     )
-    return identity
+    return Filled(identity, sampler_id(sampler.settings()))

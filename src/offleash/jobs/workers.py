@@ -148,7 +148,7 @@ def _measure(work: dict[str, Any], tell: Callable[..., None]) -> dict[str, str]:
     summary = Path(model) / "summary.json"
     if summary.is_file():
         model = str(Path(model) / json.loads(summary.read_text())["model"])
-    identity = sample.fill_store(
+    identity, _ = sample.fill_store(
         model=model,
         task="countdown",
         level=work["level"],
