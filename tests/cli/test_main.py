@@ -48,6 +48,8 @@ def test_the_commands_are_those_of_the_manual():
         "pretrain",
         "sample",
         "compare",
+        "likelihood",
+        "laws",
         "report",
         "objectives",
         "tasks",

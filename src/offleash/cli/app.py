@@ -16,6 +16,7 @@ from offleash.cli.bench import bench
 from offleash.cli.compare import compare
 from offleash.cli.demo import demo
 from offleash.cli.doctor import doctor
+from offleash.cli.laws import laws
 from offleash.cli.likelihood import likelihood
 from offleash.cli.objectives import objectives
 from offleash.cli.pretrain import pretrain
@@ -25,7 +26,7 @@ from offleash.cli.tasks import tasks
 from offleash.cli.train import train
 from offleash.core import InputError, OffleashError
 
-COMMANDS = (demo, train, pretrain, sample, compare, likelihood, report, objectives, tasks, bench, doctor)
+COMMANDS = (demo, train, pretrain, sample, compare, likelihood, laws, report, objectives, tasks, bench, doctor)
 
 # What a disk can refuse, and the exit code; any other OSError is a bug and keeps its traceback.
 PLACES = {
