@@ -16,9 +16,12 @@ Examples:
 
 
 def bench(
-    what: Annotated[str, typer.Argument(metavar="{rollouts,objectives,scoring}", help="What is timed.")],
+    what: Annotated[str, typer.Argument(metavar="{rollouts,objectives,scoring,boundary}", help="What is timed.")],
     peer: Annotated[
-        str | None, typer.Option(help="What to run beside: transformers, by-hand, full-logits.", show_default=False)
+        str | None,
+        typer.Option(
+            help="What to run beside: transformers, by-hand, full-logits, passk-inference.", show_default=False
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from offleash.core import unknown_name
-from offleash.jobs.benchmarks import objectives, rollouts, scoring
+from offleash.jobs.benchmarks import boundary, objectives, rollouts, scoring
 
 Row = dict[str, Any]
 WORK: dict[str, dict[str, Callable[[], list[Row]]]] = {
     "rollouts": {"transformers": rollouts.beside_transformers},
     "objectives": {"by-hand": objectives.beside_by_hand},
     "scoring": {"full-logits": scoring.beside_full_logits},
+    "boundary": {"passk-inference": boundary.beside_passk_inference},
 }
 
 
