@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+
+# Started in the background by a shell, a process ignores SIGINT, and so do its children: tests that send it would wait in vain.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What wrote the golden files runs in environments of its own.
+collect_ignore_glob = ["golden/*/*.py"]
 
 # Before anything loads torch: one thread a worker, and no spinning (two busy torch processes on two cores collapse).
 for _name, _value in {

@@ -1,6 +1,6 @@
 """The entropy law and the compute law: golden curves, closed forms, identifiability, coverage, bad input.
 
-The long coverage simulations are in test_laws_proof.py; here are small ones of the same code.
+Coverage is proven at length in test_laws_proof.py (docs/results/laws_coverage.json).
 """
 
 from __future__ import annotations
@@ -116,27 +116,6 @@ def test_a_ceiling_at_its_bound_is_accepted_where_it_is_narrow() -> None:
     y = np.clip(sigmoid(c, 0.2, 0.998, 2.0, 500.0) + np.random.default_rng(0).normal(0, 0.003, 60), 0, 1)
     law = compute_law(c, y, r0=0.2)
     assert law.identifiable and law.A.high - law.A.low < 0.01
-
-
-def compute_coverage(hi: float, n: int, rho: float, r0: float | None, sets: int = 60) -> tuple[float, float]:
-    """Share of sets whose interval holds A, and whose fit says A is determined."""
-    generator = np.random.default_rng(5)
-    c = np.concatenate([[0.0], np.linspace(1500, hi, n)])
-    held = closed = 0
-    for _ in range(sets):
-        y = sigmoid(c, *BATCH_2048) + 0.004 * np.concatenate([generator.normal(size=1), noisy(generator, n, rho)])
-        law = compute_law(c, y) if r0 is None else compute_law(c[1:], y[1:], r0=r0)
-        held += law.A.low <= BATCH_2048[1] <= law.A.high
-        closed += law.identifiable
-    return held / sets, closed / sets
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("hi", "rho", "r0"), [(8000, 0.0, 0.35), (16_000, 0.0, None), (50_000, 0.5, 0.35)])
-def test_interval_of_the_ceiling_covers(hi: float, rho: float, r0: float | None) -> None:
-    held, closed = compute_coverage(hi, 30, rho, r0)
-    assert held >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 60)  # three standard errors of 60 sets
-    assert closed < 0.3 if hi == 8000 else closed > 0.8
 
 
 def test_comparison_of_two_runs() -> None:

@@ -145,7 +145,7 @@ def test_bad_input() -> None:
 
 @pytest.mark.parametrize(("seeds", "by_seed"), [(3, 0.0), (3, 0.8), (5, 0.3)])
 def test_the_band_covers(seeds: int, by_seed: float) -> None:
-    """60 sets of 80 problems: at least 95% less two standard errors (2.8%), at all k at once. The proof has 400 sets."""
+    """60 sets of 80 problems: at least 95% less two standard errors (2.8%), at all k at once. The proof has 300 sets."""
     generator = np.random.default_rng(8)
     x = generator.normal(-1, 2, 400_000)
     spread = np.sqrt(by_seed**2 + 0.5**2 + 0.3**2)

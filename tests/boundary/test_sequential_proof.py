@@ -106,6 +106,7 @@ def summary(rows: list[dict[str, Any]], gap: float | None) -> dict[str, Any]:
         "same verdict": round(float(np.mean([row["fixed"] == row["sequential"] for row in rows])), 4),
         "two fixed studies agree": round(float(np.mean([row["fixed"] == row["second"] for row in rows])), 4),
         "share of samples": round(float(np.mean([row["share"] for row in rows])), 4),
+        "studies above a quarter": round(float(np.mean([row["share"] > 0.25 for row in rows])), 4),
         "largest share": round(float(max(row["share"] for row in rows)), 4),
         "verdicts of the fixed study": dict(sorted(Counter(row["fixed"] for row in rows).items())),
         "disagreements": dict(sorted(pairs.items())),

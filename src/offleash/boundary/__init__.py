@@ -38,6 +38,9 @@ from offleash.boundary.entropy import answer_entropy, distinct_answers, entropy_
 from offleash.boundary.extrapolate import Extrapolation, extrapolate
 from offleash.boundary.guesses import Guessable, GuessReport, chance_corrected, guess_report
 from offleash.boundary.laws import EntropyLaw, Holdout, Parameter, compare_entropy_laws, entropy_law
+from offleash.boundary.ledger import Entry, Ledger, ledger, samples_for
+from offleash.boundary.likelihood import SolutionProbability, solution_probability
+from offleash.boundary.meaning import semantic_entropy, sequence_entropy, tokens_up_answers_down
 from offleash.boundary.null import null_ndr
 from offleash.boundary.passk import curve, pass_at_k, powers
 from offleash.boundary.plan import Plan, plan
@@ -47,8 +50,21 @@ from offleash.boundary.seeds import SeedDifference, seed_difference
 from offleash.boundary.sequential import Draws, SequentialVerdict, next_draws, verdict_when_stopped
 from offleash.boundary.stopping import confidence_sequence, unseen_bound
 from offleash.boundary.support import ProblemClass, Support, support
+from offleash.boundary.temperature import Heat, Temperatures, temperatures
 
 __all__ = [
+    "Entry",
+    "Ledger",
+    "ledger",
+    "samples_for",
+    "SolutionProbability",
+    "solution_probability",
+    "semantic_entropy",
+    "sequence_entropy",
+    "tokens_up_answers_down",
+    "Heat",
+    "Temperatures",
+    "temperatures",
     "Agreement",
     "Comparison",
     "ComputeLaw",
