@@ -28,7 +28,12 @@ is maximised; the loss is -J. Every setting can be changed in a recipe (`objecti
 sampling engine), `reduction`, `rows`, `constant_length`.
 
 Symbols: rho = pi / pi_old of a token, A the advantage, R the reward, o_i completion i of N, G the size of a group, P the number
-of prompts, sg() no gradient.
+of prompts, S the sum of rewards of a bundle of prompts, sg() no gradient.
+
+The three KL penalties to a reference, with d = log pi - log pi_ref at a sampled token, as terms of the loss on-policy: `k1` = d has
+gradient 1 x grad log pi, which averages to 0 and penalises nothing; `k2` = d^2 / 2 has d x grad log pi, which averages to the gradient
+of KL(pi || pi_ref), the penalty one means; `k3` = exp(-d) - 1 + d has (1 - exp(-d)) x grad log pi, which averages to the gradient of
+KL(pi_ref || pi), the other direction. Tested on an enumerated policy.
 
 """
 
