@@ -59,19 +59,22 @@ def test_one_seed_is_refused_and_two_are_loud() -> None:
     assert "one training seed" in one.reason and np.isnan(one.shares["seed"]).all()
     assert np.isfinite(one.per_seed).all()  # the checkpoint itself has a value
     two = seed_difference(methods, base, [1, 8], replicates=1000)
-    assert "ONLY TWO" in two.caveat and np.isfinite(two.difference.low).all()
+    assert "ONLY TWO" in two.caveat and "Bonferroni" in two.difference.method
+    assert (
+        two.difference.high - two.difference.low > 1.5 * (two.difference.point_high - two.difference.point_low)
+    ).all()
     assert seed_difference([*methods, *methods, methods[0]], base, [1], replicates=1000).caveat == ""
 
 
 def test_a_pure_seed_effect_gets_student_t() -> None:
     """All problems alike and many samples: mean +- t(S - 1) s / sqrt(S), here 4.30 for three seeds."""
-    base = counts([5000] * 3000, 10_000)
-    methods = [counts([5000 + shift] * 3000, 10_000) for shift in (200, 600, 1300)]
-    got = seed_difference(methods, base, [1], replicates=40_000).difference
+    base = counts([5000] * 1000, 10_000)
+    methods = [counts([5000 + shift] * 1000, 10_000) for shift in (200, 600, 1300)]
+    got = seed_difference(methods, base, [1], replicates=20_000).difference
     means = np.array([0.02, 0.06, 0.13])
     half = 4.3027 * means.std(ddof=1) / np.sqrt(3)
     assert got.value[0] == pytest.approx(means.mean())
-    # the pseudo-problem adds 1 / 9000; the rest is Monte Carlo
+    # the pseudo-problem adds 1 / 3000; the rest is Monte Carlo
     assert (got.point_high[0] - got.point_low[0]) / 2 == pytest.approx(half, rel=0.05)
 
 
@@ -108,10 +111,10 @@ def test_a_base_for_each_seed() -> None:
 
 def test_sampling_covariance_is_that_of_the_samples() -> None:
     generator = np.random.default_rng(5)
-    p, n, ks = generator.beta(0.5, 1.5, 400), 32, [1, 8, 32]
+    p, n, ks = generator.beta(0.5, 1.5, 300), 32, [1, 8, 32]
     got = sampling_covariance(counts(generator.binomial(n, p), n), ks)
-    values = pass_at_k(generator.binomial(n, p, (3000, 400))[:, :, None], n, np.array(ks))
-    true = np.mean([np.cov(values[:, i].T) for i in range(400)], axis=0)
+    values = pass_at_k(generator.binomial(n, p, (1000, 300))[:, :, None], n, np.array(ks))
+    true = np.mean([np.cov(values[:, i].T) for i in range(300)], axis=0)
     assert np.sqrt(np.diag(got)) == pytest.approx(np.sqrt(np.diag(true)), rel=0.15)
     assert got[0, 1] == pytest.approx(true[0, 1], rel=0.3)
 
@@ -145,7 +148,7 @@ def test_bad_input() -> None:
 
 @pytest.mark.parametrize(("seeds", "by_seed"), [(3, 0.0), (3, 0.8), (5, 0.3)])
 def test_the_band_covers(seeds: int, by_seed: float) -> None:
-    """60 sets of 80 problems: at least 95% less two standard errors (2.8%), at all k at once. The proof has 300 sets."""
+    """40 sets of 80 problems: at least 95% less two standard errors (3.4%), at all k at once. The proof has 300 sets."""
     generator = np.random.default_rng(8)
     x = generator.normal(-1, 2, 400_000)
     spread = np.sqrt(by_seed**2 + 0.5**2 + 0.3**2)
@@ -153,8 +156,8 @@ def test_the_band_covers(seeds: int, by_seed: float) -> None:
     ks = (1, 4, 16, 32)
     truth = np.array([((1 - logistic(x)) ** k - (1 - q) ** k).mean() for k in ks])
     inside = 0
-    for number in range(60):
+    for number in range(40):
         methods, base = runs(generator, seeds, by_seed=by_seed)
         band = seed_difference(methods, base, ks, seed=number, replicates=1000).difference
         inside += bool(((band.low <= truth) & (truth <= band.high)).all())
-    assert inside / 60 >= 0.95 - 2 * np.sqrt(0.95 * 0.05 / 60)
+    assert inside / 40 >= 0.95 - 2 * np.sqrt(0.95 * 0.05 / 40)

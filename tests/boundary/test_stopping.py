@@ -39,6 +39,7 @@ def test_design_by_hand() -> None:
     assert plan.k == 64 and plan.rounds == (8, 16, 32, 64, 128) and plan.cap == 128
     assert design(unseen_bound(512)).rounds == (16, 32, 64, 128, 256, 512, 1024)
     assert design(unseen_bound(100)).rounds == (16, 32, 64, 100, 200)
+    assert design(unseen_bound(100), beyond=1).cap == 100 and design(unseen_bound(100), beyond=4).cap == 400
     assert design(0.3).k == 9 and design(0.3).rounds == (9, 18)
     # a problem is only called in the support where a fixed-n test at the same confidence would also say so
     for n, m in zip(plan.rounds, plan.enough, strict=True):
@@ -52,6 +53,8 @@ def test_bad_input_of_the_rule() -> None:
         design(0.01, 1.0)
     with pytest.raises(InputError, match="first: 0"):
         design(0.01, first=0)
+    with pytest.raises(InputError, match="beyond: 3; give a power of two"):
+        design(0.01, beyond=3)
     with pytest.raises(InputError, match="draws: 0"):
         unseen_bound(0)
     with pytest.raises(InputError, match="c: must lie between 0 and n"):
@@ -95,8 +98,8 @@ def expectation(plan: Design, p: float, k: int, last: int) -> tuple[float, float
 @pytest.mark.parametrize("k", [1, 7, 16, 33, 64])
 def test_estimates_are_exactly_unbiased(p: float, k: int) -> None:
     """Over every way to stop, whether the other model lets the problem go on past k or not."""
-    plan = design(unseen_bound(64), first=8)
-    for last in (3, 4):
+    plan = design(unseen_bound(64), first=8, beyond=4)
+    for last in (3, 5):
         mean, total = expectation(plan, p, k, last)
         assert total == pytest.approx(1, abs=1e-9)
         assert mean == pytest.approx(1 - (1 - p) ** k, rel=1e-7)
@@ -105,7 +108,7 @@ def test_estimates_are_exactly_unbiased(p: float, k: int) -> None:
 @pytest.mark.parametrize(("p_a", "p_b"), [(0.02, 0.02), (0.05, 0.01), (0.3, 0.0), (0.001, 0.02)])
 def test_pairs_are_unbiased_too(p_a: float, p_b: float) -> None:
     """The rule in full, the other model included: 40,000 pairs, means within 4 standard errors at every k."""
-    plan, size = design(unseen_bound(64), first=8), 40_000
+    plan, size = design(unseen_bound(64), first=8, beyond=4), 40_000
     generator = np.random.default_rng(3)
     rates = np.repeat([[p_a], [p_b]], size, axis=1)
     c = n = np.zeros((2, size), dtype=np.int64)

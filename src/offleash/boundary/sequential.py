@@ -19,6 +19,7 @@ from offleash.boundary.compare import MARGIN, Verdict
 from offleash.boundary.counts import Counts, join
 from offleash.boundary.difference import grid
 from offleash.boundary.stopping import (
+    BEYOND,
     FIRST,
     STATES,
     Bools,
@@ -103,6 +104,7 @@ def next_draws(
     confidence: float = 0.95,
     *,
     first: int = FIRST,
+    beyond: int = BEYOND,
 ) -> Draws:
     """The draws to add now: every undecided problem of either model goes to the end of its next round.
 
@@ -115,7 +117,7 @@ def next_draws(
         counts_b: the same problems of the other model.
         budget: draws that may be added in all, both models together.
         epsilon: rate at which a problem counts as in the support; `unseen_bound(k)` for a study of pass@k.
-        confidence, first: as in `stopping.design`.
+        confidence, first, beyond: as in `stopping.design`; the same for every call of a study.
 
     Raises:
         InputError: different problems, a budget below 0, draws that the rule would not have made, or an argument out
@@ -123,7 +125,7 @@ def next_draws(
     """
     if budget < 0:
         raise InputError(f"budget: {budget} draws; give 0 or more")
-    plan = design(epsilon, confidence, first)
+    plan = design(epsilon, confidence, first, beyond)
     ids, c_2, n_2 = _sides(counts_a, counts_b, plan)
     ends = np.array((*plan.rounds, plan.cap))
     target = ends[np.minimum(np.searchsorted(plan.rounds, n_2, side="right"), len(plan.rounds))]
@@ -133,9 +135,8 @@ def next_draws(
     alone = (c_2[0] > 0) != (c_2[1] > 0)
     luck = np.array([rng.fraction("boundary", "sequential", name) for name in ids])
     order = np.lexsort((luck, ~alone, behind))
-    beyond = order[np.cumsum(each[order]) > budget]
     add = want.copy()
-    add[:, beyond] = 0
+    add[:, order[np.cumsum(each[order]) > budget]] = 0
     return Draws(ids, add[0], add[1], int(want.sum()))
 
 
@@ -146,6 +147,7 @@ def verdict_when_stopped(
     confidence: float = 0.95,
     *,
     first: int = FIRST,
+    beyond: int = BEYOND,
     margin: float = MARGIN,
     settled: float = SETTLED,
     seed: int = 0,
@@ -164,7 +166,7 @@ def verdict_when_stopped(
 
     Args:
         counts_a, counts_b: the reference and the other model over the same problems, every n at least 1.
-        epsilon, confidence, first: as in `next_draws`; confidence is also that of the band.
+        epsilon, confidence, first, beyond: as in `next_draws`; confidence is also that of the band.
         margin: half-width of "no change".
         settled: share of futures that must agree, above 0.5; above 1: never stop early.
         seed, replicates: of the bootstrap and the futures.
@@ -177,7 +179,7 @@ def verdict_when_stopped(
         raise InputError(f"settled: {settled}; give a share above 0.5")
     if not 0 <= margin < 1:
         raise InputError(f"margin: {margin} is no difference of two shares; give a number from 0 to below 1")
-    plan = design(epsilon, confidence, first)
+    plan = design(epsilon, confidence, first, beyond)
     ids, c_2, n_2 = _sides(counts_a, counts_b, plan)
     if n_2.min() < 1:
         side, at = np.unravel_index(int(np.argmin(n_2)), n_2.shape)

@@ -26,6 +26,7 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
 FIRST = 16  # draws of the first round
+BEYOND = 2  # most draws of a problem, in multiples of k
 # The mixture behind lower ends: "always", rates nearly flat in log p (1e-3 is as ordinary as 1e-1), the same in log(1 - p).
 _ALWAYS, _RARE, _OFTEN, _SHAPE = 3 / 8, 1 / 2, 1 / 8, (0.25, 1.0)
 STATES = ("in", "out", "open")
@@ -39,7 +40,7 @@ class Design:
         epsilon: rate at which a problem counts as in the support.
         confidence: of each decision: at most 1 - confidence of being wrong, however often one looks.
         k: draws without a solve after which a problem is out of the support; pass@k is estimated up to this k.
-        rounds: (R,) draws in all at the end of each round, increasing: doubling to k, then 2 k.
+        rounds: (R,) draws in all at the end of each round, increasing: doubling to k, then from k on.
         enough: (R,) at the end of round r a problem is decided once it has been solved so often.
     """
 
@@ -51,7 +52,7 @@ class Design:
 
     @property
     def cap(self) -> int:
-        """Most draws of a problem: 2 k, and only where the other model solved it (see `finished`)."""
+        """Most draws of a problem, beyond k only where the other model solved it (see `finished`)."""
         return self.rounds[-1]
 
 
@@ -71,13 +72,15 @@ def unseen_bound(draws: int, confidence: float = 0.95) -> float:
 
 
 @functools.lru_cache(maxsize=64)
-def design(epsilon: float, confidence: float = 0.95, first: int = FIRST) -> Design:
+def design(epsilon: float, confidence: float = 0.95, first: int = FIRST, beyond: int = BEYOND) -> Design:
     """The rule for one epsilon: k = ln(1 - confidence) / ln(1 - epsilon) rounded up, so `unseen_bound(k)` gives back k.
 
     Args:
         epsilon: rate at which a problem counts as in the support.
         confidence: of each decision.
         first: draws of the first round, at least 1.
+        beyond: most draws of a problem in multiples of k, a power of two: 1 makes pass@k the share of problems solved
+            within k draws; 2 or 4 make it less of a coin toss where the models may differ.
 
     Raises:
         InputError: an argument out of range.
@@ -89,11 +92,13 @@ def design(epsilon: float, confidence: float = 0.95, first: int = FIRST) -> Desi
     resample.check_level(confidence)
     if first < 1:
         raise InputError(f"first: {first}; the first round needs at least one draw")
+    if beyond < 1 or beyond & (beyond - 1):
+        raise InputError(f"beyond: {beyond}; give a power of two: 1, 2 or 4")
     k = int(np.ceil(np.log1p(-confidence) / np.log1p(-epsilon) - 1e-6))
     rounds = [first]
     while rounds[-1] * 2 < k:
         rounds.append(rounds[-1] * 2)
-    rounds = [n for n in rounds if n < k] + [k, 2 * k]
+    rounds = [n for n in rounds if n < k] + [k * 2**i for i in range(beyond.bit_length())]
     enough = []
     for n in rounds:
         c = np.arange(n + 1)
@@ -145,9 +150,9 @@ def finished(c_2: Ints, n_2: Ints, plan: Design) -> Bools:
     """Which problems of which model are not drawn any further.
 
     A model stops a problem at the end of the first round in which it is solved often enough, and at the latest at k.
-    Past k, to 2 k, it goes on only where the *other* model has solved the problem within k draws: there the
-    two may differ, and the second k draws make pass@k less of a coin toss. Given the other model's draws this is a rule
-    on the problem's own counts, so `stopped_pass_at_k` stays unbiased.
+    Past k, to the cap, it goes on only where the *other* model has solved the problem within k draws: there the two may
+    differ, and more draws make pass@k less of a coin toss. Given the other model's draws this is a rule on the problem's
+    own counts, so `stopped_pass_at_k` stays unbiased.
 
     Args:
         c_2, n_2: (2, ...) counts of both models.
