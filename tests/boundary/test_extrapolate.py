@@ -131,7 +131,7 @@ def test_bad_input() -> None:
 
 @pytest.mark.parametrize("wrong", [False, True])
 def test_the_bounds_cover(wrong: bool) -> None:
-    """10 sets of 100 problems at 4 n: at most one misses, model right or wrong. The proof has 120 sets of more cases."""
+    """10 sets of 100 problems at 4 n: at most one misses, model right or wrong. The proof has 200 sets of more cases."""
     generator = np.random.default_rng(10)
     n, problems, inside = 32, 100, 0
     rare = lambda size: np.where(generator.random(size) < 0.3, 0.3 / n, generator.beta(2, 3, size))  # noqa: E731

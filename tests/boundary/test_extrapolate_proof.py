@@ -2,7 +2,7 @@
 
     .venv/bin/python -m pytest tests/boundary/test_extrapolate_proof.py --run-proofs
 
-64 samples; 120 sets of 100 problems and 50 of 400 (standard errors 2% and 3%). `caught`: of the sets in which the
+64 samples; 200 sets of 100 problems and 80 of 400 (standard errors 1.5% and 2.4%). `caught`: of the sets in which the
 model's own interval misses the truth, the share whose value is refused or whose reported interval holds it.
 """
 
@@ -84,7 +84,7 @@ def case(name: str, draw: Callable[[Generator, int], Floats], problems: int, set
 @pytest.mark.parametrize("kind", ["right", "wrong"])
 def test_bounds_and_refusals(kind: str) -> None:
     shapes = {"right": RIGHT, "wrong": WRONG}[kind]
-    rows = [case(name, draw, *size) for size in ((100, 120), (400, 50)) for name, draw in shapes.items()]
+    rows = [case(name, draw, *size) for size in ((100, 200), (400, 80)) for name, draw in shapes.items()]
     document = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
     document["command"] = "python -m pytest tests/boundary/test_extrapolate_proof.py --run-proofs"
     document[f"the model is {kind}"] = rows
@@ -97,5 +97,5 @@ def test_bounds_and_refusals(kind: str) -> None:
             assert got["reported and wrong"] <= 0.05 + 2 * error, row
             if kind == "right":
                 assert got["model's interval covers"] >= 0.95 - 3 * error and got["refused"] <= 0.15, row
-            elif got["caught"] is not None:
+            elif kind == "wrong" and got["model's interval covers"] <= 0.8:  # there is something to catch
                 assert got["caught"] >= 0.9, row

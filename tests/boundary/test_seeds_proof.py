@@ -116,8 +116,8 @@ def case(kind: str, seeds: int, problems: int, *, compared: bool = True) -> dict
     for name, hits in inside.items():
         out[name] = {
             "coverage": np.round(np.mean(hits, axis=0)[list(SHOWN)], 4).tolist(),
-            "width over that of known variance": np.round(
-                (np.mean(width[name], axis=0) / oracle)[list(SHOWN)], 2
+            "median width over that of known variance": np.round(
+                (np.median(width[name], axis=0) / oracle)[list(SHOWN)], 2
             ).tolist(),
         }
     return out

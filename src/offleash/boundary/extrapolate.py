@@ -101,8 +101,9 @@ def extrapolate(counts: Counts, ks: Iterable[int] | None = None, *, level: float
     """pass@k for k above n, over the population that the P problems were drawn from.
 
     Interval: the least and greatest pass@k over all distributions G of success rates (on a grid) whose log-likelihood is
-    within half a chi-square quantile of the greatest, a convex program solved by cutting planes, outwards. Covers whatever
-    the shape of G (measured in docs/results/extrapolation.json), and widens by itself with k / n.
+    within half a chi-square quantile of the greatest, a convex program solved by cutting planes, outwards. It widens by
+    itself with k / n, and covers whatever the shape of G: the quantile is that of a regular problem, which this is not, so
+    coverage is measured (docs/results/extrapolation.json), at 95% between 92% and 100%.
 
     Refused, with the reason: k beyond 8 times the least n; unsolved problems but fewer than 5 with 1 <= c <= 4; a hold-out
     at factor 2, or at the factor asked for (fit on n // factor draws, predict the share solved in n), off by more than 0.04,

@@ -2,7 +2,7 @@
 
 The power is that of this package's own test: the 95% interval of `difference` at one k, which holds 0 or does not. Studies
 are simulated from the pilot's distribution of difficulties; the bootstrap in each is replaced by its first three moments
-(Cornish-Fisher), which gives the same decision in 98 of 100 studies (docs/results/planner_power.json).
+(Cornish-Fisher), which decides 97 to 99 of 100 studies alike (docs/results/planner_power.json).
 """
 
 from __future__ import annotations

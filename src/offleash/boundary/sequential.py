@@ -2,7 +2,8 @@
 
 A study runs in rounds: draw what `next_draws` asks for, look at `verdict_when_stopped`, go on until it says `final`. An easy
 problem is decided after 16 draws and an impossible one after k; a fixed number of draws spends the same on both. Measured in
-docs/results/sequential.json: about a fifth of the samples of 1,024 draws each, and nearly always its verdict.
+docs/results/sequential.json against 1,024 draws of everything, judged at pass@512: 200 problems, 21% of the samples and the
+same verdict in 97% of studies (two such fixed studies: 97%); 100 problems, 23% and 80% (87%).
 """
 
 from __future__ import annotations
