@@ -10,7 +10,7 @@ import pytest
 
 from offleash.cli import main as cli
 from offleash.core import Problem
-from offleash.jobs.compare import Selection, read_side, same_problems
+from offleash.jobs.sides import Selection, read_side, same_problems
 from offleash.store import (
     Arm,
     Checkpoint,
@@ -107,7 +107,8 @@ def test_a_store_gives_the_textbook_pass_at_k(offleash, store):
     assert {row["id"]: (row["a"]["c"], row["b"]["c"], row["a"]["n"]) for row in document["problems"]} == {
         p.id: (a, b, N) for p, a, b in zip(problems(1), BASE, TUNED, strict=True)
     }
-    assert set(document) == {"pass_at_k", "difference", "crossing", "support", "problems", "verdict", "because"}
+    promised = {"pass_at_k", "difference", "crossing", "support", "problems", "verdict", "because"}
+    assert set(document) == promised | {"k", "ledger", "inputs"}
 
 
 def test_the_same_counts_give_the_same_document_from_a_file(offleash, store, tmp_path):
@@ -129,7 +130,7 @@ def test_text_for_people(offleash, tmp_path):
     head, *rows = out.splitlines()
     assert head.split() == ["k", "A:", "a.jsonl", "B:", "b.jsonl", "B", "-", "A", "simultaneous", "95%", "band"]
     assert [row.split()[0] for row in rows[:4]] == ["1", "2", "4", "8"]
-    assert "problems: 3 preserved, 1 expanded, 1 shrunk, 1 out of support" in out
+    assert "solved at least once: 3 preserved, 1 expanded, 1 shrunk, 1 out of support" in out
     assert "verdict at k=4: " in out
     document = json.loads((tmp_path / "c" / "comparison.json").read_text())
     assert document["because"] in out
@@ -196,8 +197,8 @@ def test_problems_with_too_few_samples_are_left_out_and_said(offleash, tmp_path)
         ("{root}", "the study has 2 arms; choose one, as {root}#LABEL (base, tuned)"),
         ("{root}#tund", "unknown model 'tund'"),
         ("{root}/runs/grpo#30", "#30: the study measured no such checkpoint; measured: 20"),
-        ("{root}/runs/loose", "has not been measured; `offleash sample"),
-        ("{root}/model", "is a model; measure it first: offleash sample --model {root}/model"),
+        ("{root}/runs/loose", "is a model or a run that was not measured"),
+        ("{root}/model", "--task, --n, --out: '{root}/model' is a model or a run that was not measured"),
         ("{root}/runs", "is neither a store nor a study nor a run"),
         ("{root}/a.jsonl#base", "#base: a file of counts holds one model"),
         ("{root}/bad.jsonl", "bad.jsonl:1: not JSON"),

@@ -9,7 +9,7 @@ import pytest
 
 from offleash.core import InputError
 from offleash.jobs import compare, sample
-from offleash.jobs.compare import Selection
+from offleash.jobs.sides import Selection
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from offleash import nn
 from offleash.core import InputError
 from offleash.jobs import likelihood, sample
-from offleash.jobs.compare import Selection
+from offleash.jobs.sides import Selection
 from offleash.store import Store
 
 

@@ -109,7 +109,7 @@ def test_steps_and_thresholds(offleash):
         ("{peers}/trl/base#step=2 {peers}/trl/tuned --task x", "--task: files of counts"),
         (
             "{root}/c.jsonl {root}/c.jsonl --threshold 1",
-            "--threshold, --columns: neither side is a log of another tool",
+            "--threshold, --columns: no side is a log of another tool",
         ),
         ("{root}/c.jsonl {root}/c.jsonl --columns id", "--columns: 'id' is not id=NAME,correct=NAME"),
         ("{root}/odd.jsonl {root}/c.jsonl", "odd.jsonl: not recognised (its fields: answer); known are lines of"),

@@ -19,6 +19,7 @@ from offleash.cli.doctor import doctor
 from offleash.cli.laws import laws
 from offleash.cli.likelihood import likelihood
 from offleash.cli.objectives import objectives
+from offleash.cli.plan import plan
 from offleash.cli.pretrain import pretrain
 from offleash.cli.report import report
 from offleash.cli.sample import sample
@@ -26,7 +27,7 @@ from offleash.cli.tasks import tasks
 from offleash.cli.train import train
 from offleash.core import InputError, OffleashError
 
-COMMANDS = (demo, train, pretrain, sample, compare, likelihood, laws, report, objectives, tasks, bench, doctor)
+COMMANDS = (demo, train, pretrain, sample, compare, plan, likelihood, laws, report, objectives, tasks, bench, doctor)
 
 # What a disk can refuse, and the exit code; any other OSError is a bug and keeps its traceback.
 PLACES = {

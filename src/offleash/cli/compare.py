@@ -24,6 +24,14 @@ Logs of TRL, verl, lm-evaluation-harness, lighteval, Inspect, verifiers and prim
   offleash compare base.eval tuned.eval --threshold 0.5
   offleash compare base.csv tuned.csv --columns id=problem,correct=passed
 
+Several training seeds of one method, against its base:
+  offleash compare base.jsonl seed0.jsonl seed1.jsonl seed2.jsonl
+
+\b
+Models are sampled first, as far as samples are missing; --adaptive draws only where the verdict is open (about a fifth):
+  offleash compare base runs/grpo/checkpoints/step_240 --task countdown --n 256 --out runs/compared
+  offleash compare base runs/grpo/checkpoints/step_240 --task countdown --n 1024 --out runs/compared --adaptive
+
 Where a store holds samples of several temperatures, the comparison is at 1 (or --temperature), and it is also asked what
 is left of the difference at equal token entropy, and with each model at its best temperature.
 
@@ -37,15 +45,22 @@ def compare(
         str,
         typer.Argument(
             metavar="A",
-            help="PATH or PATH#MODEL: a store, a study, a run of one, a jsonl file, or a log of another tool.",
+            help="PATH or PATH#MODEL: a store, a study, a run, a model, a jsonl file, or a log of another tool.",
         ),
     ],
-    b: Annotated[str, typer.Argument(metavar="B", help="The same; B is judged against A.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for comparison.json.", show_default=False)] = None,
+    b: Annotated[
+        list[str], typer.Argument(metavar="B...", help="The same; B is judged against A. Several: training seeds.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for comparison.json, and samples of models.", show_default=False)
+    ] = None,
     k: Annotated[
         int | None, typer.Option(help="Judge at this k; half the samples otherwise.", show_default=False)
     ] = None,
-    n: Annotated[int | None, typer.Option(help="Only problems with at least n samples.", show_default=False)] = None,
+    n: Annotated[
+        int | None,
+        typer.Option(help="Only problems with at least n samples; of models: samples to draw.", show_default=False),
+    ] = None,
     task: Annotated[str | None, typer.Option(help="Only problems of this task.", show_default=False)] = None,
     level: Annotated[int | None, typer.Option(help="Only problems of this level.", show_default=False)] = None,
     split: Annotated[str | None, typer.Option(help="Only problems of this split.", show_default=False)] = None,
@@ -61,15 +76,46 @@ def compare(
     columns: Annotated[
         str | None, typer.Option(help="Of a table: id=NAME,correct=NAME[,prompt=NAME].", show_default=False)
     ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(help="Threshold of the ledger; what k misses in a row rule out, otherwise.", show_default=False),
+    ] = None,
+    problems: Annotated[int, typer.Option(help="Of models: how many problems.")] = 100,
+    max_completion_length: Annotated[int, typer.Option(help="Of models: tokens, the end token included.")] = 32,
+    adaptive: Annotated[
+        bool, typer.Option("--adaptive", help="Of models: draw only where the verdict is open.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Did the capability boundary move from A to B?"""
     from offleash.jobs import compare as job
+    from offleash.jobs.sampled import Order
+    from offleash.jobs.sides import Selection
     from offleash.store import importers
 
-    selection = job.Selection(task=task, level=level, split=split, seed=seed, sampler=sampler, temperature=temperature)
-    reading = importers.Reading(threshold, importers.parse_columns(columns) if columns is not None else {})
-    job.run(a, b, out=out, k=k, n=n, selection=selection, reading=reading, as_json=as_json)
+    order = Order(
+        task=task,
+        out=out,
+        level=5 if level is None else level,
+        split=split or "test",
+        seed=seed or 0,
+        problems=problems,
+        temperature=1.0 if temperature is None else temperature,
+        max_completion_length=max_completion_length,
+    )
+    job.run(
+        a,
+        *b,
+        out=out,
+        k=k,
+        n=n,
+        selection=Selection(task, level, split, seed, sampler, temperature),
+        reading=importers.Reading(threshold, importers.parse_columns(columns) if columns is not None else {}),
+        order=order,
+        epsilon=epsilon,
+        adaptive=adaptive,
+        as_json=as_json,
+    )
 
 
 compare.__doc__ = f"{compare.__doc__}\n{EXAMPLES}"

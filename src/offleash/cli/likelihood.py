@@ -30,7 +30,7 @@ def likelihood(
 ) -> None:
     """How probable B's solutions are under A, read by A's weights."""
     from offleash.jobs import likelihood as job
-    from offleash.jobs.compare import Selection
+    from offleash.jobs.sides import Selection
 
     selection = Selection(task=task, level=level, split=split, seed=seed, sampler=sampler)
     job.run(a, b, selection=selection, exact=exact, as_json=as_json)

@@ -1,109 +1,123 @@
-"""`offleash compare`: find both sides' counts, compare them, say what moved.
+"""`offleash compare`: find the sides' counts (`jobs/sides.py`), compare them, say what moved.
 
-A side is `PATH` or `PATH#MODEL`:
-
-    runs/store#GRPO          a store; the model by label, id, or the beginning of an id
-    runs/demo#GRPO           a study; an arm by its label, on the study's first set of problems unless others are chosen
-    runs/demo/runs/grpo      a run that belongs to a study: its final model, as the study measured it
-    counts.jsonl             lines of {"id": ..., "c": correct, "n": samples}
-    logs#step=20             a log of another tool, and what to take of it: NAME=VALUE,... (docs/inputs.md)
+two sides                one comparison
+one A and several B      B, B, ... are training seeds of one method: what the method does (`jobs/compare_seeds.py`)
+models and --task        sampled first, all (`jobs/sampled.py`) or only where the verdict is open (`jobs/adaptive.py`)
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from offleash.boundary import Comparison, Counts, load_counts
+from offleash.boundary import Comparison, Ledger, ledger, unseen_bound
 from offleash.boundary import compare as compare_counts
-from offleash.boundary.temperature import Heat, Temperatures
-from offleash.core import InputError, rng
+from offleash.boundary.temperature import Temperatures
+from offleash.core import InputError
 from offleash.jobs import heat
-from offleash.jobs.display import say
-from offleash.store import Arm, CountRow, Store, Study, importers, read_study
+from offleash.jobs.display import aligned, say
+from offleash.jobs.sampled import Order, is_model, sampled_side
+from offleash.jobs.sides import Selection, Side, enough, read_side, refuse_unused, same_problems
+from offleash.store import importers
 from offleash.store.files import require_writable
 
-
-@dataclass(frozen=True)
-class Selection:
-    """Which samples of a store count; None takes all there are."""
-
-    task: str | None = None
-    level: int | None = None
-    split: str | None = None
-    seed: int | None = None
-    sampler: str | None = None
-    temperature: float | None = None
-
-    def of_store(self) -> dict[str, Any]:
-        """As `Store.counts` takes it: a temperature is chosen by its sampler."""
-        return {name: value for name, value in vars(self).items() if name != "temperature"}
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One side: what to call it, its counts, the prompts by problem id where they are known, what to say of it.
-
-    `temperature` is that of the counts and `heats` gives the samples at all temperatures, for a model in a store.
-    """
-
-    name: str
-    counts: Counts
-    prompts: Mapping[str, str]
-    notes: tuple[str, ...] = ()
-    temperature: float = math.nan
-    several: bool = False
-    heats: Callable[[], dict[float, Heat]] | None = None
+Json = dict[str, Any]
 
 
 def run(
     a: str,
     b: str,
-    *,
+    *seeds: str,
     out: Path | None = None,
     k: int | None = None,
     n: int | None = None,
     selection: Selection | None = None,
     reading: importers.Reading | None = None,
+    order: Order | None = None,
+    epsilon: float | None = None,
+    adaptive: bool = False,
     as_json: bool = False,
-) -> Comparison:
+) -> Json:
     """Compare B with A and print the result; with `out`, also write `out`/comparison.json.
 
-    `reading` says how logs of other tools are read.
+    Args:
+        a: the reference.
+        b: the other; with `seeds` the first of several training seeds of one method.
+        seeds: further training seeds.
+        out: folder for comparison.json, and for the store of models that are sampled first.
+        k: where to judge; half the samples where None.
+        n: only problems with at least n samples; of models, how many to draw.
+        selection: which samples of stores.
+        reading: how logs of other tools are read.
+        order: how models are sampled.
+        epsilon: threshold of the ledger; where None the rate that k draws without a success rule out.
+        adaptive: draw from the two models only where the verdict is open.
+        as_json: print the document.
+
+    Returns:
+        The document of `--json`.
 
     Raises:
         InputError: a side cannot be found, the sides share no problem, or k exceeds the samples of a problem.
     """
     if n is not None and n < 1:
         raise InputError(f"--n: {n} is below 1")
+    if epsilon is not None and not 0 < epsilon < 1:
+        raise InputError(f"--epsilon: {epsilon} is no probability of one sample; give a number between 0 and 1")
     if out is not None:
         require_writable(out)
+    texts = [a, b, *seeds]
     selection = selection or Selection()
-    _refuse_unused(selection, (a, b))
-    sides = [read_side(text, selection, reading) for text in (a, b)]
+    if adaptive:
+        from offleash.jobs.adaptive import compare_adaptively
+
+        document, text = compare_adaptively(texts, order, k=k, n=n)
+    else:
+        sides = _sides(texts, selection, reading, order, n)
+        document, text = _compare(sides[0], sides[1:], k, epsilon)
+        document |= {"inputs": _inputs(sides, reading)}
+    content = json.dumps(document, indent=2, allow_nan=False)
+    if out is not None:
+        write(out, content)
+    print(content if as_json else text)
+    return document
+
+
+def _sides(
+    texts: Sequence[str], selection: Selection, reading: importers.Reading | None, order: Order | None, n: int | None
+) -> list[Side]:
+    models = [text for text in texts if is_model(text)]
+    if not models:
+        refuse_unused(selection, texts)
+    sides = [
+        sampled_side(text, order, n, texts) if text in models else read_side(text, selection, reading) for text in texts
+    ]
     if reading not in (None, importers.Reading()) and not any(side.notes for side in sides):
-        raise InputError("--threshold, --columns: neither side is a log of another tool; leave them out")
-    for text, side in zip((a, b), sides, strict=True):
+        raise InputError("--threshold, --columns: no side is a log of another tool; leave them out")
+    for text, side in zip(texts, sides, strict=True):
         for note in side.notes:
             say(f"{text}: {note}")
-    left, right = same_problems(*(_enough(side, n or 1) for side in sides))
+    return [enough(side, n or 1) for side in sides]
+
+
+def _compare(a: Side, others: Sequence[Side], k: int | None, epsilon: float | None) -> tuple[Json, str]:
+    """The document and the text."""
+    if len(others) > 1:
+        from offleash.jobs.compare_seeds import compare_seeds
+
+        return compare_seeds(a, others, k)
+    left, right = same_problems(a, others[0])
     comparison = compare_counts(left.counts, right.counts, k=k)
+    line = ledger(left.counts, right.counts, epsilon=unseen_bound(comparison.k) if epsilon is None else epsilon)
     warmth = _temperatures(left, right, comparison.k)
-    content = comparison.to_json() | ({} if warmth is None else {"temperature": heat.to_json(warmth, comparison.k)})
-    document = json.dumps(content, indent=2, allow_nan=False)
-    if out is not None:
-        write(out, document)
-    text = text_of(comparison, left.name, right.name)
+    document = comparison.to_json() | {"k": comparison.k, "ledger": _ledger_json(line)}
+    text = text_of(comparison, line, left.name, right.name)
     if warmth is not None:
+        document |= {"temperature": heat.to_json(warmth, comparison.k)}
         text += f"\nis it only temperature? {warmth.answer}: {warmth.because}"
-    print(document if as_json else text)
-    return comparison
+    return document, text
 
 
 def _temperatures(a: Side, b: Side, k: int) -> Temperatures | None:
@@ -120,183 +134,24 @@ def _temperatures(a: Side, b: Side, k: int) -> Temperatures | None:
         return None
 
 
-def _refuse_unused(selection: Selection, sides: Sequence[str]) -> None:
-    """A selection needs a store to select from: files of counts say nothing of levels, splits or seeds."""
-    chosen = [f"--{name}" for name, value in vars(selection).items() if value is not None]
-    if chosen and all(_is_plain(_place(text)[0]) for text in sides):
-        raise InputError(
-            f"{', '.join(chosen)}: files of counts ({{id, c, n}}) and logs of other tools do not say it of a problem; leave it "
-            "out and give files that hold only those problems, or compare stores"
-        )
+def _ledger_json(found: Ledger) -> Json:
+    return {
+        "epsilon": found.epsilon,
+        "confidence": found.confidence,
+        **found.counts,
+        "problems": [
+            {"id": e.id, "class": e.name, "a": {"low": e.low_a, "high": e.high_a}, "b": {"low": e.low_b, "high": e.high_b}}
+            for e in found.entries
+        ],
+    }  # fmt: skip
 
 
-def _is_plain(path: Path) -> bool:
-    """Whether this is a file, or a folder of logs of another tool."""
-    if any((path / name).is_file() for name in ("study.json", "store.json", "run.json")):
-        return False
-    return path.is_file() or (path.is_dir() and importers.recognise(path) is not None)
-
-
-def _place(text: str) -> tuple[Path, str]:
-    """The path in PATH or PATH#CHOICE, and the choice."""
-    if not Path(text).exists() and "#" in text:
-        head, _, choice = text.rpartition("#")
-        return Path(head), choice
-    return Path(text), ""
-
-
-def read_side(text: str, selection: Selection, reading: importers.Reading | None = None) -> Side:
-    """The counts of `PATH` or `PATH#MODEL`.
-
-    Raises:
-        InputError: there is nothing of use at the path, or no such model in it.
-    """
-    path, model = _place(text)
-    if not path.exists():
-        raise InputError(f"{text!r}: no file or folder {str(path)!r}; give PATH or PATH#MODEL")
-    try:
-        if path.is_file():
-            return _read_log(path, model, reading) or _read_file(path, model)
-        if (path / "study.json").is_file():
-            return _read_study(read_study(path), model, selection)
-        if (path / "store.json").is_file():
-            return _read_store(Store.open(path), model, selection)
-        if (path / "run.json").is_file():
-            return _read_run(path, model, selection)
-        if log := _read_log(path, model, reading):
-            return log
-    except InputError as error:
-        raise error if str(path) in str(error) else InputError(f"{text!r}: {error}") from error
-    raise InputError(
-        f"{text!r}: {_what_it_is(path)}; compare reads a store, a study, a run of a study, a jsonl file, or logs of "
-        f"{', '.join(importer.name for importer in importers.IMPORTERS)}"
-    )
-
-
-def _read_log(path: Path, chosen: str, reading: importers.Reading | None) -> Side | None:
-    """The counts in a log of another tool; None where this is none."""
-    found = importers.read(path, chosen, reading)
-    return None if found is None else Side(found.name, Counts.from_rows(found.rows), found.prompts, found.notes)
-
-
-def _read_file(path: Path, model: str) -> Side:
-    if model:
-        raise InputError(f"#{model}: a file of counts holds one model; leave it out")
-    return Side(path.name, load_counts(path), {})
-
-
-def _read_store(store: Store, model: str, selection: Selection) -> Side:
-    models = store.models()
-    if not model and len(models) != 1:
-        labels = ", ".join(str(m["label"]) for m in models)
-        raise InputError(
-            f"the store holds {len(models)} models; choose one, as {store.path}#LABEL ({labels or 'none yet'})"
-        )
-    record = store.model(model) if model else models[0]
-    everything = selection.of_store()
-    selection, temperature, several = heat.choose(store, record, selection)
-    rows = store.counts(record["id"], **selection.of_store())
-    _look_for_verdicts(str(record["label"]), rows, store)
-    if not rows:
-        chosen = ", ".join(f"{name} {value}" for name, value in vars(selection).items() if value is not None)
-        raise InputError(f"model {record['label']!r} has no verified samples{f' with {chosen}' if chosen else ''}")
-    stored = store.problems(task=selection.task, level=selection.level, split=selection.split)
-    return Side(
-        str(record["label"]),
-        Counts.from_rows(rows),
-        {s.problem.id: s.problem.prompt for s in stored},
-        temperature=temperature,
-        several=several,
-        heats=lambda: heat.by_temperature(store, record["id"], everything),
-    )
-
-
-def _look_for_verdicts(label: str, rows: Sequence[CountRow], store: Store) -> None:
-    """Say how many samples have no verdict; an InputError where none is decided."""
-    unverified, none = sum(row.unverified for row in rows), bool(rows) and not any(row.n for row in rows)
-    if unverified:
-        what = f"model {label!r}: {unverified} of its samples are unverified"
-        mend = f"run the same `offleash sample --out {store.path}` again: it verifies what is there"
-        if none:
-            raise InputError(f"{what} and none has a verdict; {mend}")
-        say(f"{what} and left out; {mend}")
-    elif none:
-        raise InputError(f"model {label!r}: the verifier could decide none of its samples")
-
-
-def _read_study(study: Study, label: str, selection: Selection) -> Side:
-    """An arm of a study; on the first set of problems where the selection does not say which."""
-    if selection.task is None and selection.level is None and selection.split is None:
-        main = study.strata[0]
-        selection = replace(selection, task=main.task, level=main.level, split=main.split)
-    store = Store.open(study.store)
-    arms = {arm.label: arm for arm in study.arms}
-    if not label:
-        raise InputError(f"the study has {len(arms)} arms; choose one, as {study.folder}#LABEL ({', '.join(arms)})")
-    if label in arms:
-        return replace(_read_store(store, arms[label].model, selection), name=label)
-    return _read_store(store, label, selection)
-
-
-def _read_run(path: Path, checkpoint: str, selection: Selection) -> Side:
-    """A run's final model, or its checkpoint `#20`, as the study it belongs to measured it."""
-    found = _study_of(path)
-    if found is None:
-        raise InputError(
-            f"the run {str(path)!r} has not been measured; `offleash sample --model {path}/checkpoints/step_N ... --out STORE`, "
-            "then compare STORE#LABEL"
-        )
-    study, arm = found
-    if not checkpoint:
-        return _read_study(study, arm.label, selection)
-    models = {str(point.step): point.model for point in arm.checkpoints}
-    step = checkpoint.removeprefix("step_")
-    if step not in models:
-        raise InputError(
-            f"#{checkpoint}: the study measured no such checkpoint; measured: {', '.join(models) or 'none'}"
-        )
-    side = _read_study(study, models[step], selection)
-    return replace(side, name=f"{arm.label} at step {step}")
-
-
-def _study_of(run: Path) -> tuple[Study, Arm] | None:
-    """The study in one of the folders above that has this run as an arm."""
-    where = run.resolve()
-    for folder in list(where.parents)[:3]:
-        if (folder / "study.json").is_file():
-            study = read_study(folder)
-            arm = next((arm for arm in study.arms if arm.run is not None and arm.run.resolve() == where), None)
-            return (study, arm) if arm else None
-    return None
-
-
-def _what_it_is(path: Path) -> str:
-    if (path / "config.json").is_file():
-        return f"is a model; measure it first: offleash sample --model {path} ... --out STORE"
-    return "is neither a store nor a study nor a run"
-
-
-def _enough(side: Side, n: int) -> Side:
-    """Only problems with n decided samples; says how many that leaves out."""
-    kept = side.counts.at_least(n)
-    if len(kept) < len(side.counts):
-        say(f"{side.name}: left out {len(side.counts) - len(kept)} problems with fewer than {n} decided samples")
-    return replace(side, counts=kept)
-
-
-def same_problems(a: Side, b: Side) -> tuple[Side, Side]:
-    """Both sides keyed alike: by id where they share one, else by prompt where both know theirs."""
-    if set(a.counts.ids) & set(b.counts.ids) or not (a.prompts and b.prompts):
-        return a, b
-    say("the sides share no problem id; matching problems by their prompts")
-    return _by_prompt(a), _by_prompt(b)
-
-
-def _by_prompt(side: Side) -> Side:
-    known = [i for i, name in enumerate(side.counts.ids) if name in side.prompts]
-    kept = side.counts.take(np.array(known, dtype=np.int64))
-    ids = tuple(rng.digest("prompt", side.prompts[name].strip()).hex() for name in kept.ids)
-    return replace(side, counts=Counts(ids, kept.c, kept.n))
+def _inputs(sides: Sequence[Side], reading: importers.Reading | None) -> Json:
+    """What was compared, so that a file of results says where it comes from."""
+    named = [{"name": side.name, "problems": len(side.counts), "notes": list(side.notes)} for side in sides]
+    if reading is not None and reading.threshold is not None:
+        return {"a": named[0], "b": named[1:], "threshold": reading.threshold}
+    return {"a": named[0], "b": named[1:]}
 
 
 def write(out: Path, document: str) -> Path:
@@ -311,7 +166,7 @@ def write(out: Path, document: str) -> Path:
     return path
 
 
-def text_of(comparison: Comparison, a: str, b: str) -> str:
+def text_of(comparison: Comparison, line: Ledger, a: str, b: str) -> str:
     """A table of pass@k and differences, the ledger of problems, and the verdict."""
     from offleash.report.digits import band, number
     from offleash.report.sentences import word
@@ -328,10 +183,21 @@ def text_of(comparison: Comparison, a: str, b: str) -> str:
                 *band(value, low, high),
             )
         )
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    table = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in (header, *rows)]
-    ledger = ", ".join(f"{count:g} {name.replace('_', ' ')}" for name, count in comparison.support.counts.items())
     headline = f"verdict at k={comparison.k}: {comparison.verdict}"
     if comparison.k == 1:
         headline = f"at k=1: {word(comparison.verdict, 1)}; this is no verdict on the boundary"
-    return "\n".join([*table, "", f"problems: {ledger}", headline, comparison.because])
+    sure = f"p > {line.epsilon:.2g} or not, at {line.confidence:.0%}"
+    return "\n".join(
+        [
+            *aligned(header, rows),
+            "",
+            f"solved at least once: {_kinds(comparison.support.counts)}",
+            f"{sure}: {_kinds(line.counts)}",
+            headline,
+            comparison.because,
+        ]
+    )
+
+
+def _kinds(counts: Any) -> str:
+    return ", ".join(f"{count:g} {name.replace('_', ' ')}" for name, count in counts.items())

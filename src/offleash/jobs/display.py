@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -69,6 +69,12 @@ class _Plain:
         self.last = now
         left = (now - self.start) / max(1, done) * (self.total - done)
         print(f"{self.title} {done}/{self.total}  {left:.0f} s left  {text}", file=sys.stderr, flush=True)
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table, right-aligned, two spaces apart."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in (header, *rows)]
 
 
 def step_text(metrics: dict[str, float], timings: dict[str, float]) -> str:

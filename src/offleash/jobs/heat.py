@@ -14,7 +14,7 @@ from offleash.core import InputError
 from offleash.store import Store
 
 if TYPE_CHECKING:
-    from offleash.jobs.compare import Selection
+    from offleash.jobs.sides import Selection
 
 Json = dict[str, Any]
 

@@ -19,8 +19,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from offleash import nn, tasks
 from offleash.boundary.likelihood import SolutionProbability, solution_probability
 from offleash.core import InputError, Problem
-from offleash.jobs.compare import Selection
 from offleash.jobs.display import progress
+from offleash.jobs.sides import Selection
 from offleash.store import Store, read_study
 from offleash.tasks import HasSolutions
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from offleash import nn, tasks
-from offleash.core import InputError
+from offleash.core import InputError, Problem
 from offleash.engines import SamplingSettings
 from offleash.engines.native import NativeEngine
 from offleash.jobs.display import console, progress
@@ -17,6 +17,7 @@ from offleash.sampling.fill import check_numbers, fill
 from offleash.store import Store, open_or_create
 from offleash.store.files import require_writable
 from offleash.store.schema import sampler_id
+from offleash.tasks import Task
 
 BATCH = 2048
 """Completions between two writes to the store."""
@@ -27,6 +28,18 @@ class Filled(NamedTuple):
 
     model: str
     sampler: str
+
+
+class Source(NamedTuple):
+    """A model that can be sampled, and what a store records of it."""
+
+    sampler: NativeEngine
+    about: dict[str, Any]
+
+    @property
+    def ids(self) -> Filled:
+        """Under which a store holds its samples."""
+        return Filled(self.about["id"], sampler_id(self.sampler.settings()))
 
 
 def run(
@@ -87,23 +100,31 @@ def fill_store(
     check_numbers(n, BATCH, seed)
     require_writable(out)
     chosen_task = tasks.get(task)
-    chosen = list(itertools.islice(tasks.problems(chosen_task, level, split, seed), problems))
-    loaded, tokenizer = nn.load(model)
-    sampler = NativeEngine(loaded, tokenizer, SamplingSettings(temperature, max_completion_length))
-    sampler.tokenize(p.prompt for p in chosen)  # refuses what does not fit the model, before a store is made
-    store = open_or_create(out)
-    identity = nn.identity(loaded, tokenizer)
-    about = {"id": identity, "label": label, "path": str(model)}
+    chosen = choose(chosen_task, level, split, seed, problems)
+    drawn = source(model, label, temperature, max_completion_length)
+    drawn.sampler.tokenize(p.prompt for p in chosen)  # refuses what does not fit the model, before a store is made
     fill(
-        store,
-        sampler,
+        open_or_create(out),
+        drawn.sampler,
         chosen_task,
         chosen,
-        model=about,
+        model=drawn.about,
         n=n,
-        settings=sampler.settings(),
+        settings=drawn.sampler.settings(),
         seed=seed,
         batch=BATCH,
         progress=tell,
     )
-    return Filled(identity, sampler_id(sampler.settings()))
+    return drawn.ids
+
+
+def source(model: str, label: str, temperature: float, max_completion_length: int) -> Source:
+    """Load a model to be sampled."""
+    loaded, tokenizer = nn.load(model)
+    sampler = NativeEngine(loaded, tokenizer, SamplingSettings(temperature, max_completion_length))
+    return Source(sampler, {"id": nn.identity(loaded, tokenizer), "label": label, "path": str(model)})
+
+
+def choose(task: Task, level: int, split: str, seed: int, problems: int) -> list[Problem]:
+    """The first problems of a split."""
+    return list(itertools.islice(tasks.problems(task, level, split, seed), problems))
