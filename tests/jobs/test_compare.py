@@ -6,10 +6,12 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from offleash.boundary import Counts, extrapolate
 from offleash.cli import main as cli
-from offleash.core import Problem
+from offleash.core import Problem, rng
 from offleash.jobs.sides import Selection, read_side, same_problems
 from offleash.store import (
     Arm,
@@ -290,3 +292,33 @@ def test_too_few_samples_for_k_name_the_option(offleash, tmp_path):
 
 def test_help_shows_how_labels_that_collide_are_solved(offleash):
     assert "--label" in offleash("--help")[1]
+
+
+def test_beyond_the_samples(offleash, tmp_path):
+    """The library's value where it is trusted, its reason where it is not."""
+    draw = rng.stream("test beyond")
+    counts = Counts(tuple(map(str, range(200))), draw.binomial(32, draw.beta(0.3, 3, 200)), np.full(200, 32))
+    rows = zip(counts.ids, counts.c.tolist(), counts.n.tolist(), strict=True)
+    many = tmp_path / "many.jsonl"
+    many.write_text("\n".join(json.dumps({"id": i, "c": c, "n": n}) for i, c, n in rows))
+    code, out, _ = offleash(many, many, "--beyond", 64, "--json")
+    found, direct = json.loads(out)["beyond"], extrapolate(counts, [64]).curve[64]
+    assert (code, found["k"]) == (0, 64)
+    assert (found["a"]["value"], found["b"][0]["low"]) == (direct.value, direct.low)
+    code, out, _ = offleash(many, many, "--beyond", 512, "--json")
+    assert json.loads(out)["beyond"]["a"]["value"] is None
+    assert "8 times the least n" in json.loads(out)["beyond"]["b"][0]["reason"]
+    assert "cannot be said" in offleash(many, many, "--beyond", 512)[1]
+    code, _, err = offleash(many, many, "--beyond", 32)
+    assert (code, "--beyond: many.jsonl: k: 32 is within the samples" in err) == (2, True)
+
+
+def test_a_ledger_at_a_threshold(offleash, tmp_path):
+    a, b = lines(tmp_path / "a.jsonl", BASE), lines(tmp_path / "b.jsonl", TUNED)
+    document = json.loads(offleash(a, b, "--epsilon", 0.4, "--json")[1])
+    assert document["ledger"]["epsilon"] == 0.4
+    # At 95% each way: 8 of 8 is above .4 (.05^(1/8) = .69), 0 of 8 below (.31), 1, 2 and 4 of 8 are open.
+    kinds = {name: count for name, count in document["ledger"].items() if isinstance(count, int)}
+    assert kinds == {"preserved": 1, "expanded": 1, "shrunk": 0, "out_of_support": 1, "open": 3}
+    code, _, err = offleash(a, b, "--epsilon", 1.5)
+    assert (code, "--epsilon: 1.5" in err) == (2, True)

@@ -80,6 +80,9 @@ def compare(
         float | None,
         typer.Option(help="Threshold of the ledger; what k misses in a row rule out, otherwise.", show_default=False),
     ] = None,
+    beyond: Annotated[
+        int | None, typer.Option(help="Continue both curves to this k, past the samples.", show_default=False)
+    ] = None,
     problems: Annotated[int, typer.Option(help="Of models: how many problems.")] = 100,
     max_completion_length: Annotated[int, typer.Option(help="Of models: tokens, the end token included.")] = 32,
     adaptive: Annotated[
@@ -113,6 +116,7 @@ def compare(
         reading=importers.Reading(threshold, importers.parse_columns(columns) if columns is not None else {}),
         order=order,
         epsilon=epsilon,
+        beyond=beyond,
         adaptive=adaptive,
         as_json=as_json,
     )

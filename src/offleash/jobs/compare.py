@@ -17,6 +17,7 @@ from offleash.boundary import compare as compare_counts
 from offleash.boundary.temperature import Temperatures
 from offleash.core import InputError
 from offleash.jobs import heat
+from offleash.jobs.beyond import curve_beyond
 from offleash.jobs.display import aligned, say
 from offleash.jobs.sampled import Order, is_model, sampled_side
 from offleash.jobs.sides import Selection, Side, enough, read_side, refuse_unused, same_problems
@@ -37,6 +38,7 @@ def run(
     reading: importers.Reading | None = None,
     order: Order | None = None,
     epsilon: float | None = None,
+    beyond: int | None = None,
     adaptive: bool = False,
     as_json: bool = False,
 ) -> Json:
@@ -53,6 +55,7 @@ def run(
         reading: how logs of other tools are read.
         order: how models are sampled.
         epsilon: threshold of the ledger; where None the rate that k draws without a success rule out.
+        beyond: also continue each curve to this k, past the samples that were drawn.
         adaptive: draw from the two models only where the verdict is open.
         as_json: print the document.
 
@@ -78,6 +81,10 @@ def run(
         sides = _sides(texts, selection, reading, order, n)
         document, text = _compare(sides[0], sides[1:], k, epsilon)
         document |= {"inputs": _inputs(sides, reading)}
+        if beyond is not None:
+            further, lines = zip(*(curve_beyond(side, beyond) for side in sides), strict=True)
+            document |= {"beyond": {"k": beyond, "a": further[0], "b": list(further[1:])}}
+            text = "\n".join([text, *lines])
     content = json.dumps(document, indent=2, allow_nan=False)
     if out is not None:
         write(out, content)

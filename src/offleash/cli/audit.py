@@ -1,0 +1,69 @@
+"""`offleash audit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+\b
+Examples:
+  offleash audit runs/store#base
+  offleash audit runs/store#base runs/store#GRPO --json > audit.json       (also what moved from A to B)
+  offleash audit runs/demo#GRPO --level 7
+
+\b
+A hand audit: write samples that the verifier calls correct into a file, judge them, and read them again:
+  offleash audit runs/store#GRPO --out runs/audit        (fill in each "truth" in runs/audit/to_label.jsonl)
+  offleash audit runs/store#GRPO --labels runs/audit/to_label.jsonl
+
+\b
+A second verifier's verdicts on the same samples, lines of {"problem": ID, "index": 3, "correct": true}:
+  offleash audit runs/store#GRPO --verdicts second.jsonl
+
+Shown are: what blind guessing explains; what errors of the verifier would do to pass@k; formats, repetition, lengths and
+entropies, and how they moved from A to B.
+"""
+
+
+def audit(
+    a: Annotated[str, typer.Argument(metavar="A", help="STORE#MODEL, STUDY#ARM, or a run of a study.")],
+    b: Annotated[
+        str | None, typer.Argument(metavar="B", help="The same; B is audited against A.", show_default=False)
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help='A hand audit of B\'s samples (of A\'s where it is alone): lines of {"problem", "index", "truth"}.',
+            show_default=False,
+        ),
+    ] = None,
+    verdicts: Annotated[
+        Path | None,
+        typer.Option(
+            help='A second verifier on the same samples: lines of {"problem", "index", "correct"}.', show_default=False
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for audit.json.", show_default=False)] = None,
+    task: Annotated[str | None, typer.Option(help="Only problems of this task.", show_default=False)] = None,
+    level: Annotated[int | None, typer.Option(help="Only problems of this level.", show_default=False)] = None,
+    split: Annotated[str | None, typer.Option(help="Only problems of this split.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Only samples of this seed.", show_default=False)] = None,
+    sampler: Annotated[str | None, typer.Option(help="Only samples of this sampler id.", show_default=False)] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Samples at this temperature; 1 where a store holds several.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """What do the samples look like, and can their verdicts be trusted?"""
+    from offleash.jobs import audit as job
+    from offleash.jobs.sides import Selection
+
+    selection = Selection(task=task, level=level, split=split, seed=seed, sampler=sampler, temperature=temperature)
+    job.run(a, b, labels=labels, verdicts=verdicts, out=out, selection=selection, as_json=as_json)
+
+
+audit.__doc__ = f"{audit.__doc__}\n{EXAMPLES}"
