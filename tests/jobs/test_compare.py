@@ -110,7 +110,7 @@ def test_a_store_gives_the_textbook_pass_at_k(offleash, store):
         p.id: (a, b, N) for p, a, b in zip(problems(1), BASE, TUNED, strict=True)
     }
     promised = {"pass_at_k", "difference", "crossing", "support", "problems", "verdict", "because"}
-    assert set(document) == promised | {"k", "ledger", "inputs"}
+    assert set(document) == promised | {"k", "ledger", "strata", "inputs"}
 
 
 def test_the_same_counts_give_the_same_document_from_a_file(offleash, store, tmp_path):
@@ -322,3 +322,15 @@ def test_a_ledger_at_a_threshold(offleash, tmp_path):
     assert kinds == {"preserved": 1, "expanded": 1, "shrunk": 0, "out_of_support": 1, "open": 3}
     code, _, err = offleash(a, b, "--epsilon", 1.5)
     assert (code, "--epsilon: 1.5" in err) == (2, True)
+
+
+def test_strata_by_difficulty_and_by_level(offleash, store):
+    code, out, _ = offleash(f"{store}#base", f"{store}#GRPO", "--json")
+    found = json.loads(out)["strata"]
+    assert code == 0
+    assert [row["name"] for row in found["by_label"]] == ["toy level 1 test", "toy level 2 test"]
+    assert [row["problems"] for row in found["by_label"]] == [6, 6]
+    assert sum(row["problems"] for row in found["by_difficulty"]) == pytest.approx(12)
+    text = offleash(f"{store}#base", f"{store}#GRPO")[1]
+    assert "A's success rate at k=4" in text
+    assert "toy level 2 test" in text

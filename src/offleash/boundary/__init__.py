@@ -49,6 +49,7 @@ from offleash.boundary.repetition import Loop, find_loop, repeated_share, words
 from offleash.boundary.seeds import SeedDifference, seed_difference
 from offleash.boundary.sequential import Draws, SequentialVerdict, next_draws, verdict_when_stopped
 from offleash.boundary.stopping import confidence_sequence, unseen_bound
+from offleash.boundary.strata import Stratum, by_difficulty, by_label
 from offleash.boundary.support import ProblemClass, Support, support
 from offleash.boundary.temperature import Heat, Temperatures, temperatures
 
@@ -87,10 +88,13 @@ __all__ = [
     "Regime",
     "SeedDifference",
     "SequentialVerdict",
+    "Stratum",
     "Support",
     "agreement",
     "answer_entropy",
     "answer_repetition",
+    "by_difficulty",
+    "by_label",
     "chance_corrected",
     "chance_curve",
     "classify_format",

@@ -18,6 +18,7 @@ from offleash.boundary.temperature import Temperatures
 from offleash.core import InputError
 from offleash.jobs import heat
 from offleash.jobs.beyond import curve_beyond
+from offleash.jobs.compare_strata import strata as strata_of
 from offleash.jobs.display import aligned, say
 from offleash.jobs.sampled import Order, is_model, sampled_side
 from offleash.jobs.sides import Selection, Side, enough, read_side, refuse_unused, same_problems
@@ -119,8 +120,9 @@ def _compare(a: Side, others: Sequence[Side], k: int | None, epsilon: float | No
     comparison = compare_counts(left.counts, right.counts, k=k)
     line = ledger(left.counts, right.counts, epsilon=unseen_bound(comparison.k) if epsilon is None else epsilon)
     warmth = _temperatures(left, right, comparison.k)
-    document = comparison.to_json() | {"k": comparison.k, "ledger": _ledger_json(line)}
-    text = text_of(comparison, line, left.name, right.name)
+    parts, lines = strata_of(left, right, comparison.k)
+    document = comparison.to_json() | {"k": comparison.k, "ledger": _ledger_json(line), "strata": parts}
+    text = text_of(comparison, line, left.name, right.name, lines)
     if warmth is not None:
         document |= {"temperature": heat.to_json(warmth, comparison.k)}
         text += f"\nis it only temperature? {warmth.answer}: {warmth.because}"
@@ -173,7 +175,7 @@ def write(out: Path, document: str) -> Path:
     return path
 
 
-def text_of(comparison: Comparison, line: Ledger, a: str, b: str) -> str:
+def text_of(comparison: Comparison, line: Ledger, a: str, b: str, strata: Sequence[str] = ()) -> str:
     """A table of pass@k and differences, the ledger of problems, and the verdict."""
     from offleash.report.digits import band, number
     from offleash.report.sentences import word
@@ -198,6 +200,8 @@ def text_of(comparison: Comparison, line: Ledger, a: str, b: str) -> str:
         [
             *aligned(header, rows),
             "",
+            *strata,
+            *([""] if strata else []),
             f"solved at least once: {_kinds(comparison.support.counts)}",
             f"{sure}: {_kinds(line.counts)}",
             headline,

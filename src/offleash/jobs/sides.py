@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,14 @@ class Selection:
 class Side:
     """One side: what to call it, its counts, the prompts by problem id where they are known, what to say of it.
 
-    `temperature` is that of the counts and `heats` gives the samples at all temperatures, for a model in a store.
+    `groups` are the problems' tasks, levels and splits where they are known; `temperature` is that of the counts and `heats` gives the samples at all temperatures, for a model in a store.
     """
 
     name: str
     counts: Counts
     prompts: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    groups: Mapping[str, str] = field(default_factory=dict)
     temperature: float = math.nan
     several: bool = False
     heats: Callable[[], dict[float, Heat]] | None = None
@@ -142,6 +143,7 @@ def _read_store(store: Store, model: str, selection: Selection) -> Side:
         str(record["label"]),
         Counts.from_rows(rows),
         {s.problem.id: s.problem.prompt for s in stored},
+        groups={s.problem.id: f"{s.problem.task} level {s.problem.level} {s.problem.split}" for s in stored},
         temperature=temperature,
         several=several,
         heats=lambda: heat.by_temperature(store, record["id"], everything),
@@ -232,5 +234,6 @@ def same_problems(a: Side, b: Side) -> tuple[Side, Side]:
 def _by_prompt(side: Side) -> Side:
     known = [i for i, name in enumerate(side.counts.ids) if name in side.prompts]
     kept = side.counts.take(np.array(known, dtype=np.int64))
-    ids = tuple(rng.digest("prompt", side.prompts[name].strip()).hex() for name in kept.ids)
-    return replace(side, counts=Counts(ids, kept.c, kept.n))
+    keys = {name: rng.digest("prompt", side.prompts[name].strip()).hex() for name in kept.ids}
+    groups = {keys[name]: group for name, group in side.groups.items() if name in keys}
+    return replace(side, counts=Counts(tuple(keys[name] for name in kept.ids), kept.c, kept.n), groups=groups)
