@@ -165,6 +165,25 @@ def test_a_sample_held_twice_counts_once(tmp_path, source, held):
     assert f"{held} held twice and counted once" in read(path).notes
 
 
+def test_trap_a_trl_batch_written_twice_or_overwritten(tmp_path):
+    """TRL names a file by its step alone: what is logged at a step again (an evaluation) replaces it or mixes with it, and its
+    rows have no id. Doubled rows pass for twice the samples, so pass@8 seems measured with 4 samples a problem."""
+    rows = pq.read_table(min(TRL.iterdir())).to_pylist()
+    once, twice = table(tmp_path / "once.parquet", rows), table(tmp_path / "twice.parquet", rows + rows)
+    assert total(once) == (3, 16, 0) and total(twice) == (6, 32, 0)
+    doubled = "every row is held at least twice (prompt, completion, score): one batch written twice, or a model"
+    assert any(note.startswith(doubled) for note in read(twice).notes)
+    assert not any(note.startswith(doubled) for note in read(once).notes)
+    replaced = "TRL keeps the last generation batch alone; an evaluation then overwrites it, or mixes with it"
+    assert all(any(note.startswith(replaced) for note in read(path).notes) for path in (once, twice))
+    folder = tmp_path / "completions"
+    folder.mkdir()
+    for name in ("completions_00001.parquet", "completions_00001-again.parquet"):
+        table(folder / name, rows)
+    with pytest.raises(InputError, match=r"step: several files are of step 1 \(.*\); give one of them"):
+        read(folder)
+
+
 def test_a_sample_with_two_scores(tmp_path):
     rows = rows_of(VERL)
     with pytest.raises(

@@ -112,8 +112,8 @@ def difference(
 def from_replicates(ks: tuple[int, ...], values: Floats, drawn: resample.Replicates, level: float) -> Difference:
     """Bands for per-problem differences `values` (P, K) from their bootstrap replicates."""
     bounds = (-1.0, 1.0)
-    low, high = resample.ends(drawn, bounds, resample.simultaneous_tail(drawn, level), resample.SIGNED)
-    point_low, point_high = resample.ends(drawn, bounds, (1 - level) / 2, resample.SIGNED)
+    tails = resample.simultaneous_tail(drawn, level), (1 - level) / 2
+    (low, point_low), (high, point_high) = resample.ends_at(drawn, bounds, tails, resample.SIGNED)
     method = f"paired; {resample.METHOD}; {level:.0%} balanced sup-t over {len(ks)} values of k"
     return Difference(ks, values.mean(axis=0), low, high, point_low, point_high, len(values), level, method)
 

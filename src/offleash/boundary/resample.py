@@ -37,25 +37,16 @@ _BLOCK = 2_000_000  # weights drawn at a time, to keep memory flat
 
 @dataclass(frozen=True)
 class Replicates:
-    """R bootstrap replicates of K weighted means over P problems, before and after the pseudo-problem."""
+    """R bootstrap replicates of K weighted means over P problems: the parts, to which a pseudo-problem can be added."""
 
-    sums: Floats  # (R, K) sum of weight * value
+    sums: Floats  # (R, K) sum of weight * value; a column lies together in memory, since every use orders columns
     total: Floats  # (R,) sum of weights
     problems: int
     seed: int
 
-    @property
-    def means(self) -> Floats:
-        """(R, K) plain weighted means."""
-        return np.asarray(self.sums / self.total[:, None])
-
     def pseudo(self, fraction: float) -> Floats:
         """(R,) weight of a pseudo-problem that counts as this fraction of a problem."""
         return rng.stream("boundary", "pseudo", self.seed).standard_gamma(fraction, len(self.total))
-
-    def tilted(self, value: float, extra: Floats) -> Floats:
-        """(R, K) weighted means with the pseudo-problem of weights `extra` at `value`."""
-        return np.asarray((self.sums + value * extra[:, None]) / (self.total + extra)[:, None])
 
     def columns(self, part: slice) -> Replicates:
         """The same replicates of some of the K columns."""
@@ -74,13 +65,13 @@ def draw(values: Floats, *, seed: int = 0, replicates: int = REPLICATES) -> Repl
     if problems < 1 or replicates < 100:
         raise InputError(f"replicates: {replicates} over {problems} problems; give at least 100 over at least 1")
     generator = rng.stream("boundary", "weights", seed)
-    sums = np.empty((replicates, values.shape[1]))
+    sums = np.empty((replicates, values.shape[1]), order="F")
     total = np.empty(replicates)
     block = max(1, _BLOCK // problems)
     for start in range(0, replicates, block):
         stop = min(start + block, replicates)
         weights = generator.standard_exponential((stop - start, problems))
-        sums[start:stop] = weights @ values
+        sums.T[:, start:stop] = values.T @ weights.T
         total[start:stop] = weights.sum(axis=1)
     return Replicates(sums, total, problems, seed)
 
@@ -117,14 +108,25 @@ def ends(drawn: Replicates, bounds: tuple[float, float], tail: float, fraction: 
         tail: nominal probability on each side.
         fraction: weight of the pseudo-problem (UNIT, SIGNED).
     """
+    low, high = ends_at(drawn, bounds, (tail,), fraction)
+    return low[0], high[0]
+
+
+def ends_at(
+    drawn: Replicates, bounds: tuple[float, float], tails: tuple[float, ...], fraction: float
+) -> tuple[Floats, Floats]:
+    """`ends` at several tails, in one pass over the replicates: low, high, (T, K) each."""
     if drawn.problems < 2:
-        columns = drawn.sums.shape[1]
-        return np.full(columns, bounds[0]), np.full(columns, bounds[1])
-    tail = expanded_tail(tail, drawn.problems)
+        shape = len(tails), drawn.sums.shape[1]
+        return np.full(shape, bounds[0]), np.full(shape, bounds[1])
+    below = [expanded_tail(tail, drawn.problems) for tail in tails]
+    above = [1 - tail for tail in below]
     extra = drawn.pseudo(fraction)
-    low = np.quantile(drawn.tilted(bounds[0], extra), tail, axis=0)
-    high = np.quantile(drawn.tilted(bounds[1], extra), 1 - tail, axis=0)
-    return np.asarray(low), np.asarray(high)
+    total = drawn.total + extra
+    # Column by column: it stays in the cache, where the whole (R, K) at once goes through memory for every operation.
+    low = [np.quantile((sums + bounds[0] * extra) / total, below) for sums in drawn.sums.T]
+    high = [np.quantile((sums + bounds[1] * extra) / total, above) for sums in drawn.sums.T]
+    return np.reshape(low, (-1, len(tails))).T, np.reshape(high, (-1, len(tails))).T
 
 
 def expanded_tail(tail: float, problems: int) -> float:
@@ -143,14 +145,17 @@ def simultaneous_tail(drawn: Replicates, level: float) -> float:
     Columns without spread carry no rank and are left out.
     """
     check_level(level)
-    means = drawn.means
-    means = means[:, means.std(axis=0) > 1e-12]
-    if means.shape[1] == 0:
+    count = len(drawn.total)
+    rank = (np.arange(count) + 0.5) / count
+    outer = np.minimum(rank, 1 - rank)
+    extreme = np.ones(count)
+    for sums in drawn.sums.T:
+        means = sums / drawn.total
+        if means.std() > 1e-12:  # not 0: the means of a constant 0.1 differ in their last bits, and would be ranked
+            order = np.argsort(means)
+            extreme[order] = np.minimum(extreme[order], outer)
+    if extreme[0] == 1:  # not one column has a spread
         return (1 - level) / 2
-    count = len(means)
-    ranks = np.empty(means.shape)
-    np.put_along_axis(ranks, np.argsort(means, axis=0), (np.arange(count)[:, None] + 0.5) / count, axis=0)
-    extreme = np.minimum(ranks, 1 - ranks).min(axis=1)
     return float(np.quantile(extreme, 1 - level))
 
 

@@ -12,6 +12,7 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from offleash import __version__
+from offleash.cli.audit import audit
 from offleash.cli.bench import bench
 from offleash.cli.compare import compare
 from offleash.cli.demo import demo
@@ -27,7 +28,22 @@ from offleash.cli.tasks import tasks
 from offleash.cli.train import train
 from offleash.core import InputError, OffleashError
 
-COMMANDS = (demo, train, pretrain, sample, compare, plan, likelihood, laws, report, objectives, tasks, bench, doctor)
+COMMANDS = (
+    demo,
+    train,
+    pretrain,
+    sample,
+    compare,
+    plan,
+    audit,
+    likelihood,
+    laws,
+    report,
+    objectives,
+    tasks,
+    bench,
+    doctor,
+)
 
 # What a disk can refuse, and the exit code; any other OSError is a bug and keeps its traceback.
 PLACES = {

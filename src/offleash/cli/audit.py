@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from offleash.cli.options import AsJson, Level, SamplerId, Seed, Split, Task, Temperature
+
 EXAMPLES = """
 \b
 Examples:
@@ -46,17 +48,17 @@ def audit(
             help='A second verifier on the same samples: lines of {"problem", "index", "correct"}.', show_default=False
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for audit.json.", show_default=False)] = None,
-    task: Annotated[str | None, typer.Option(help="Only problems of this task.", show_default=False)] = None,
-    level: Annotated[int | None, typer.Option(help="Only problems of this level.", show_default=False)] = None,
-    split: Annotated[str | None, typer.Option(help="Only problems of this split.", show_default=False)] = None,
-    seed: Annotated[int | None, typer.Option(help="Only samples of this seed.", show_default=False)] = None,
-    sampler: Annotated[str | None, typer.Option(help="Only samples of this sampler id.", show_default=False)] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="Samples at this temperature; 1 where a store holds several.", show_default=False),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for audit.json, and without labels for to_label.jsonl.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    task: Task = None,
+    level: Level = None,
+    split: Split = None,
+    seed: Seed = None,
+    sampler: SamplerId = None,
+    temperature: Temperature = None,
+    as_json: AsJson = False,
 ) -> None:
     """What do the samples look like, and can their verdicts be trusted?"""
     from offleash.jobs import audit as job

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from offleash.cli.options import AsJson, Level, SamplerId, Seed, Split, Task, Temperature
+
 EXAMPLES = """
 \b
 Examples:
@@ -28,7 +30,7 @@ Several training seeds of one method, against its base:
   offleash compare base.jsonl seed0.jsonl seed1.jsonl seed2.jsonl
 
 \b
-Models are sampled first, as far as samples are missing; --adaptive draws only where the verdict is open (about a fifth):
+Models are sampled first, as far as samples are missing; --adaptive draws only where the verdict is open:
   offleash compare base runs/grpo/checkpoints/step_240 --task countdown --n 256 --out runs/compared
   offleash compare base runs/grpo/checkpoints/step_240 --task countdown --n 1024 --out runs/compared --adaptive
 
@@ -61,15 +63,12 @@ def compare(
         int | None,
         typer.Option(help="Only problems with at least n samples; of models: samples to draw.", show_default=False),
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Only problems of this task.", show_default=False)] = None,
-    level: Annotated[int | None, typer.Option(help="Only problems of this level.", show_default=False)] = None,
-    split: Annotated[str | None, typer.Option(help="Only problems of this split.", show_default=False)] = None,
-    seed: Annotated[int | None, typer.Option(help="Only samples of this seed.", show_default=False)] = None,
-    sampler: Annotated[str | None, typer.Option(help="Only samples of this sampler id.", show_default=False)] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="Samples at this temperature; 1 where a store holds several.", show_default=False),
-    ] = None,
+    task: Task = None,
+    level: Level = None,
+    split: Split = None,
+    seed: Seed = None,
+    sampler: SamplerId = None,
+    temperature: Temperature = None,
     threshold: Annotated[
         float | None, typer.Option(help="In logs: a score from here on is correct.", show_default=False)
     ] = None,
@@ -88,7 +87,7 @@ def compare(
     adaptive: Annotated[
         bool, typer.Option("--adaptive", help="Of models: draw only where the verdict is open.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Did the capability boundary move from A to B?"""
     from offleash.jobs import compare as job
@@ -96,30 +95,13 @@ def compare(
     from offleash.jobs.sides import Selection
     from offleash.store import importers
 
-    order = Order(
-        task=task,
-        out=out,
-        level=5 if level is None else level,
-        split=split or "test",
-        seed=seed or 0,
-        problems=problems,
-        temperature=1.0 if temperature is None else temperature,
-        max_completion_length=max_completion_length,
-    )
+    selection = Selection(task, level, split, seed, sampler, temperature)
+    reading = importers.Reading(threshold, importers.parse_columns(columns) if columns is not None else {})
+    order = Order.of(selection, out, problems, max_completion_length)
     job.run(
-        a,
-        *b,
-        out=out,
-        k=k,
-        n=n,
-        selection=Selection(task, level, split, seed, sampler, temperature),
-        reading=importers.Reading(threshold, importers.parse_columns(columns) if columns is not None else {}),
-        order=order,
-        epsilon=epsilon,
-        beyond=beyond,
-        adaptive=adaptive,
-        as_json=as_json,
-    )
+        a, *b, out=out, k=k, n=n, selection=selection, reading=reading, order=order, epsilon=epsilon, beyond=beyond,
+        adaptive=adaptive, as_json=as_json,
+    )  # fmt: skip
 
 
 compare.__doc__ = f"{compare.__doc__}\n{EXAMPLES}"

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from offleash.cli.options import AsJson, Level, SamplerId, Seed, Split, Task
+
 EXAMPLES = """
 \b
 Examples:
@@ -21,12 +23,12 @@ def likelihood(
     a: Annotated[str, typer.Argument(metavar="A", help="STORE#LABEL: whose probabilities are asked for.")],
     b: Annotated[str, typer.Argument(metavar="B", help="STORE#LABEL: whose solutions are read.")],
     exact: Annotated[bool, typer.Option("--exact", help="Add up all solutions, where the task can list them.")] = False,
-    task: Annotated[str | None, typer.Option(help="Only problems of this task.", show_default=False)] = None,
-    level: Annotated[int | None, typer.Option(help="Only problems of this level.", show_default=False)] = None,
-    split: Annotated[str | None, typer.Option(help="Only problems of this split.", show_default=False)] = None,
-    seed: Annotated[int | None, typer.Option(help="Only samples of this seed.", show_default=False)] = None,
-    sampler: Annotated[str | None, typer.Option(help="Only samples of this sampler id.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    task: Task = None,
+    level: Level = None,
+    split: Split = None,
+    seed: Seed = None,
+    sampler: SamplerId = None,
+    as_json: AsJson = False,
 ) -> None:
     """How probable B's solutions are under A, read by A's weights."""
     from offleash.jobs import likelihood as job

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from offleash.cli.options import AsJson, Level, Split, Task
+
 EXAMPLES = """
 \b
 Examples, from a pilot of the base (50 problems or more, k samples each or more), or from a guess at how hard the problems are:
@@ -32,10 +34,10 @@ def plan(
     samples: Annotated[
         list[int] | None, typer.Option(help="A column of the table; may be given again.", show_default=False)
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Only problems of this task.", show_default=False)] = None,
-    level: Annotated[int | None, typer.Option(help="Only problems of this level.", show_default=False)] = None,
-    split: Annotated[str | None, typer.Option(help="Only problems of this split.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    task: Task = None,
+    level: Level = None,
+    split: Split = None,
+    as_json: AsJson = False,
 ) -> None:
     """How many problems and samples it takes to see a shift of pass@k."""
     from offleash.jobs import plan as job

@@ -96,6 +96,6 @@ def text_of(found: Plan) -> str:
     else:
         last = (
             f"cheapest with power {found.power:g}: {found.problems} problems x {found.samples} samples of each model, "
-            f"{found.draws} draws in all; `offleash compare ... --adaptive` needs about a fifth of them"
+            f"{found.draws} draws in all; `offleash compare ... --adaptive` needs fewer"
         )
     return "\n".join([head, *table, f"(each within +-{2 * found.error:.2f})", "", last])

@@ -30,6 +30,16 @@ class Order:
     temperature: float = 1.0
     max_completion_length: int = 32
 
+    @classmethod
+    def of(cls, selection: Selection, out: Path | None, problems: int, max_completion_length: int) -> Order:
+        """What the options of `compare` say, with the defaults of `sample`."""
+        known = {
+            name: value
+            for name in ("level", "split", "seed", "temperature")
+            if (value := getattr(selection, name)) is not None
+        }
+        return cls(selection.task, out, problems=problems, max_completion_length=max_completion_length, **known)
+
 
 def is_model(text: str) -> bool:
     """Whether a side is a model: `base`, a model's folder, or a run that no study has measured."""

@@ -61,14 +61,14 @@ class Side:
 def refuse_unused(selection: Selection, sides: Sequence[str]) -> None:
     """A selection needs a store to select from: files of counts say nothing of levels, splits or seeds."""
     chosen = [f"--{name}" for name, value in vars(selection).items() if value is not None]
-    if chosen and all(_is_plain(place(text)[0]) for text in sides):
+    if chosen and all(is_plain(place(text)[0]) for text in sides):
         raise InputError(
             f"{', '.join(chosen)}: files of counts ({{id, c, n}}) and logs of other tools do not say it of a problem; leave it "
             "out and give files that hold only those problems, or compare stores"
         )
 
 
-def _is_plain(path: Path) -> bool:
+def is_plain(path: Path) -> bool:
     """Whether this is a file, or a folder of logs of another tool."""
     if any((path / name).is_file() for name in ("study.json", "store.json", "run.json")):
         return False
@@ -106,7 +106,7 @@ def read_side(text: str, selection: Selection, reading: importers.Reading | None
     except InputError as error:
         raise error if str(path) in str(error) else InputError(f"{text!r}: {error}") from error
     raise InputError(
-        f"{text!r}: {_what_it_is(path)}; compare reads a store, a study, a run of a study, a jsonl file, or logs of "
+        f"{text!r}: {what_it_is(path)}; compare reads a store, a study, a run of a study, a jsonl file, or logs of "
         f"{', '.join(importer.name for importer in importers.IMPORTERS)}"
     )
 
@@ -134,7 +134,7 @@ def _read_store(store: Store, model: str, selection: Selection) -> Side:
     everything = selection.of_store()
     selection, temperature, several = heat.choose(store, record, selection)
     rows = store.counts(record["id"], **selection.of_store())
-    _look_for_verdicts(str(record["label"]), rows, store)
+    look_for_verdicts(str(record["label"]), rows, store)
     if not rows:
         chosen = ", ".join(f"{name} {value}" for name, value in vars(selection).items() if value is not None)
         raise InputError(f"model {record['label']!r} has no verified samples{f' with {chosen}' if chosen else ''}")
@@ -150,7 +150,7 @@ def _read_store(store: Store, model: str, selection: Selection) -> Side:
     )
 
 
-def _look_for_verdicts(label: str, rows: Sequence[CountRow], store: Store) -> None:
+def look_for_verdicts(label: str, rows: Sequence[CountRow], store: Store) -> None:
     """Say how many samples have no verdict; an InputError where none is decided."""
     unverified, none = sum(row.unverified for row in rows), bool(rows) and not any(row.n for row in rows)
     if unverified:
@@ -209,7 +209,8 @@ def study_of(run: Path) -> tuple[Study, Arm] | None:
     return None
 
 
-def _what_it_is(path: Path) -> str:
+def what_it_is(path: Path) -> str:
+    """What lies at a path that is no side."""
     if (path / "config.json").is_file():
         return f"is a model; measure it first: offleash sample --model {path} ... --out STORE"
     return "is neither a store nor a study nor a run"
