@@ -23,7 +23,9 @@ from offleash.objectives import get
 from offleash.store import RunFolder
 from offleash.training import Hooks, TrainSettings, check, train
 from offleash.training import update as update_module
-from offleash.training.rollout import collect
+from offleash.training.demonstrations import make_demonstrations
+from offleash.training.problems import Problems
+from offleash.training.rollout import Source, collect
 from offleash.training.settings import (
     ExternalSettings,
     ObjectiveSettings,
@@ -147,7 +149,7 @@ def gradient(base: str, settings: TrainSettings) -> dict[str, torch.Tensor]:
     task, objective = tasks.get("countdown"), get(settings.objective.name, **settings.objective.overrides)
     model, tokenizer = nn.load(base)
     engine = NativeEngine(model, tokenizer, SamplingSettings(1.0, settings.rollout.max_completion_length), 64)
-    rollout = collect(task, engine, tokenizer, settings, 0)
+    rollout = collect(Source(Problems(task, settings), engine, tokenizer, make_demonstrations(task, settings)), 0)
     updater = Updater(model, None, make_optimizer(model, settings), objective, settings, 0)
     rows, _ = updater.rows(rollout, task, tokenizer)
     caught: dict[str, torch.Tensor] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 
 from offleash.core import InputError
@@ -11,6 +12,8 @@ from offleash.jobs.recipe import dump, load_recipe
 from offleash.store import RunFolder
 from offleash.store.files import require_writable
 from offleash.training import Hooks, TrainSettings, check, train
+
+OnStep = Callable[[int, dict[str, float], dict[str, float]], None]
 
 
 def run(
@@ -34,20 +37,21 @@ def run(
             settings,
             run_folder,
             resume=resume,
-            hooks=Hooks(on_step=lambda s, m, t: report(s, step_text(m, t)), probe=probe_of(settings)),
+            hooks=hooks_of(settings, run_folder, lambda s, m, t: report(s, step_text(m, t))),
         )
     finish(run_folder, last)
     console().print(f"run: {run_folder.path}\nmodel: {last}")
     return run_folder.path
 
 
-def probe_of(settings: TrainSettings):  # type: ignore[no-untyped-def]  # the probe's type needs transformers
-    """The boundary probe the recipe asks for, or None."""
+def hooks_of(settings: TrainSettings, run_folder: RunFolder, on_step: OnStep) -> Hooks:
+    """The display, and the probe and the guard that the recipe asks for."""
     if not settings.probe.every:
-        return None
+        return Hooks(on_step)
+    from offleash.jobs.guard import make_guard
     from offleash.jobs.probe import make_probe
 
-    return make_probe(settings)
+    return Hooks(on_step, make_probe(settings, run_folder), make_guard(settings))
 
 
 def open_run(folder: Path, settings: TrainSettings, resume: bool) -> RunFolder:

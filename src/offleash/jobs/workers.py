@@ -126,15 +126,15 @@ def _do(job: Job) -> dict[str, str]:
 def _train(work: dict[str, Any], tell: Callable[..., None]) -> dict[str, str]:
     from offleash.jobs.display import step_text
     from offleash.jobs.recipe import load_recipe
-    from offleash.jobs.train import finish, open_run, probe_of
-    from offleash.training import Hooks, TrainSettings, train
+    from offleash.jobs.train import finish, hooks_of, open_run
+    from offleash.training import TrainSettings, train
 
     settings = load_recipe(Path(work["recipe"]), TrainSettings, [])
     folder = Path(work["folder"])
     if (folder / "summary.json").is_file():
         return {}
     run_folder = open_run(folder, settings, resume=True)
-    hooks = Hooks(on_step=lambda s, m, t: tell(s, settings.steps, step_text(m, t)), probe=probe_of(settings))
+    hooks = hooks_of(settings, run_folder, lambda s, m, t: tell(s, settings.steps, step_text(m, t)))
     finish(run_folder, train(settings, run_folder, resume=(folder / "run.json").is_file(), hooks=hooks))
     return {}
 

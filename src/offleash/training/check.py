@@ -10,7 +10,10 @@ from offleash.engines.native.limits import context_length
 from offleash.objectives import Objective
 from offleash.objectives import get as get_objective
 from offleash.objectives.preset import example_groups
+from offleash.training.demonstrations import make_demonstrations
 from offleash.training.groups import check_annotations
+from offleash.training.problems import make_problems
+from offleash.training.schedule import every_setting
 from offleash.training.settings import TrainSettings
 
 PROMPTS = 16
@@ -21,8 +24,13 @@ def check(settings: TrainSettings) -> None:
     """Raise an InputError for what a recipe names and is not there, before anything is written.
 
     Looks at the model folder, the task with its levels and split, whether prompts and completions fit the model, and the
-    objective with its overrides, demonstrations and group size.
+    objective with its overrides, demonstrations and group size; in every stage and after every change of the guard.
     """
+    for part in every_setting(settings):
+        _check(part)
+
+
+def _check(settings: TrainSettings) -> None:
     config, tokenizer = nn.load_outline(settings.model)
     task = tasks.get(settings.task.name)
     prompts = [
@@ -45,6 +53,7 @@ def check(settings: TrainSettings) -> None:
     if settings.rollout.num_generations or settings.probe.every:
         _check_lengths(config, tokenizer, prompts, settings.rollout.max_completion_length)
     check_annotations(objective, task, settings.task.strategic_grams)
+    make_problems(task, settings, make_demonstrations(task, settings))
     _check_group_sizes(objective, settings)
 
 

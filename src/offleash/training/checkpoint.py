@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from offleash.core import OffleashError
+from offleash.training.references import References
 
 STATE = "training_state.json"
 
@@ -26,6 +27,7 @@ def save(
     tokenizer: PreTrainedTokenizerBase,
     optimizer: torch.optim.Optimizer,
     state: dict[str, object],
+    references: References | None = None,
 ) -> None:
     """Write `folder`; replaces an incomplete one, and leaves nothing half-written under its name.
 
@@ -39,6 +41,8 @@ def save(
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         save_file(_moments(model, optimizer), str(partial / "optimizer.safetensors"))
+        if references is not None:
+            references.save(partial)
         (partial / STATE).write_text(json.dumps(state, sort_keys=True))
         for file in partial.iterdir():
             _sync(file)
@@ -73,8 +77,10 @@ def _moments(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[s
     }
 
 
-def restore(folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put a checkpoint's weights and moments into an existing model and optimizer, bit for bit; returns its state."""
+def restore(
+    folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer, references: References | None = None
+) -> dict[str, Any]:
+    """Put a checkpoint's weights, moments and moved reference into existing ones, bit for bit; returns its state."""
     weights = load_file(str(folder / "model.safetensors"))
     missing, unexpected = model.load_state_dict(weights, strict=False)
     tied = set(getattr(model, "all_tied_weights_keys", None) or getattr(model, "_tied_weights_keys", None) or ())
@@ -87,5 +93,7 @@ def restore(folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimiz
         own = {k.removeprefix(name + "."): v for k, v in moments.items() if k.rsplit(".", 1)[0] == name}
         if own:
             optimizer.state[parameter] = own
+    if references is not None:
+        references.restore(folder)
     state: dict[str, Any] = json.loads((folder / STATE).read_text())
     return state

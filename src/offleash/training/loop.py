@@ -1,16 +1,16 @@
-"""The loop: rollout, verdicts, advantages, update, metrics, checkpoint. Read this first.
+"""The loop: rollout, verdicts, advantages, update, metrics, probe, checkpoint. Read this first.
 
     for step:  problems -> engine -> completions -> verifier -> verdicts -> objective -> gradient -> new weights
 
-A run is a function of its recipe: problems, samples and batches of step n depend on (seed, n) alone, so a run that was
-stopped and resumed writes the same metrics as one that was not.
+A run is a function of its recipe: problems, samples and batches of step n depend on (seed, n) alone, and what stages and the
+guard change at step n is read from the recipe and the events before it. A run that was stopped and resumed therefore writes
+the same metrics as one that was not.
 """
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,33 +18,50 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from offleash import nn, tasks
-from offleash.engines import SamplingSettings
-from offleash.engines.native import NativeEngine
-from offleash.objectives import get as get_objective
+from offleash import nn
 from offleash.store import RunFolder
 from offleash.training import checkpoint
+from offleash.training.actions import Action, apply, best_step, stopped_at
 from offleash.training.check import check
 from offleash.training.interrupt import interruptible
 from offleash.training.metrics import rollout_metrics
+from offleash.training.phase import Phase
+from offleash.training.references import References
 from offleash.training.rollout import collect
+from offleash.training.schedule import every_setting, in_force, resets_at, resets_reference
 from offleash.training.settings import TrainSettings
-from offleash.training.update import Updater, make_optimizer
+from offleash.training.update import make_optimizer
 
 Metrics = dict[str, float]
-Probe = Callable[[int, PreTrainedModel, PreTrainedTokenizerBase], dict[str, Any]]
+Event = dict[str, Any]
+Probe = Callable[[int, PreTrainedModel, PreTrainedTokenizerBase], Event]
 
 
 @dataclass
 class Hooks:
-    """What the caller may attach: a display, and a boundary probe (its result is logged as an event)."""
+    """What the caller may attach: a display, a boundary probe, and a guard that reads the probes.
+
+    A probe's result is logged as an event. The guard is given all events after each probe and says what to do; it must be a
+    function of the events alone, so that a resumed run does the same.
+    """
 
     on_step: Callable[[int, Metrics, Metrics], None] | None = None
     probe: Probe | None = None
+    guard: Callable[[Sequence[Event]], list[Action]] | None = None
+
+
+@dataclass
+class Learner:
+    """What a run changes and a checkpoint keeps: the policy, its optimizer, the references of its KL penalty."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    optimizer: torch.optim.Optimizer
+    references: References | None
 
 
 def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hooks: Hooks | None = None) -> Path:
-    """Train to `settings.steps`; returns the last checkpoint's folder.
+    """Train to `settings.steps`, or to where the guard stops; returns the last checkpoint's folder.
 
     A first SIGINT finishes the step, saves a checkpoint and raises KeyboardInterrupt; a second one stops at once.
 
@@ -54,43 +71,44 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
     """
     hooks = hooks or Hooks()
     check(settings)
-    task, objective = (
-        tasks.get(settings.task.name),
-        get_objective(settings.objective.name, **settings.objective.overrides),
-    )
-    model, tokenizer = nn.load(settings.model)
-    reference = copy.deepcopy(model).requires_grad_(False) if objective.needs_ref else None
-    optimizer = make_optimizer(model, settings)
-    sampling = SamplingSettings(settings.rollout.temperature, settings.rollout.max_completion_length)
-    engine = NativeEngine(model, tokenizer, sampling, settings.rollout.rows)
-    updater = Updater(model, reference, optimizer, objective, settings, tokenizer.pad_token_id or 0)
-    start = _resume(run, model, optimizer, updater) if resume else 0
+    learner = _learner(settings)
+    start, remembered = _resume(run, learner) if resume else (0, {})
+    phase = Phase(in_force(settings, start, run.events()), learner, remembered)
     folder = run.checkpoint_dir(start)
     # A probe is logged before the checkpoint of its step: a kill between the two repeats it, the other way round would lose it.
     if start == 0:
-        _probe(hooks, run, settings, 0, model, tokenizer)
-        checkpoint.save(folder, model, tokenizer, optimizer, {"step": 0})
+        _look(hooks, run, settings, 0, learner)
+        checkpoint.save(folder, learner.model, learner.tokenizer, learner.optimizer, {"step": 0})
+        if settings.probe.keep_best:
+            _name_best(run, folder)
     with interruptible() as interrupted:
         for step in range(start, settings.steps):
+            if stopped_at(run.events(), step):
+                break
+            phase = phase.at(in_force(settings, step, run.events()))
+            _reset(settings, step, learner, run)
             clock = _Clock()
-            engine.refresh()
-            rollout = collect(task, engine, tokenizer, settings, step)
+            phase.engine.refresh()
+            rollout = collect(phase.source, step)
             clock.lap("rollout_s")
-            rows, advantages_PG = updater.rows(rollout, task, tokenizer)
-            metrics = {"step": step + 1, **updater.update(rows, step), **rollout_metrics(rollout, advantages_PG)}
-            metrics["lr"] = optimizer.param_groups[0]["lr"]
+            rows, advantages_PG = phase.updater.rows(rollout, phase.task, learner.tokenizer)
+            metrics = {"step": step + 1, **phase.updater.update(rows, step), **rollout_metrics(rollout, advantages_PG)}
+            metrics["lr"] = learner.optimizer.param_groups[0]["lr"]
             clock.lap("update_s")
             timings = clock.timings(step + 1, rollout)
             run.append_metrics(metrics)
             run.append_timings(timings)
             if hooks.on_step:
                 hooks.on_step(step + 1, metrics, timings)
-            _probe(hooks, run, settings, step + 1, model, tokenizer)
-            last = step + 1 == settings.steps or bool(interrupted)
-            if last or (step + 1) % settings.checkpoint_every == 0:
+            looked = _look(hooks, run, settings, step + 1, learner)
+            last = step + 1 == settings.steps or bool(interrupted) or stopped_at(run.events(), step + 1)
+            best = looked and settings.probe.keep_best and best_step(run.events()) == step + 1
+            if last or best or (step + 1) % settings.checkpoint_every == 0:
                 folder = run.checkpoint_dir(step + 1)
-                state = {"step": step + 1, "objective": updater.state}
-                checkpoint.save(folder, model, tokenizer, optimizer, state)
+                state = {"step": step + 1, "objective": phase.updater.state, "of": phase.settings.objective.name}
+                checkpoint.save(folder, learner.model, learner.tokenizer, learner.optimizer, state, learner.references)
+            if best:
+                _name_best(run, folder)
             if interrupted:
                 run.append_event(
                     {"step": step + 1, "kind": "interrupted", "message": "stopped by the user; --resume goes on"}
@@ -99,30 +117,47 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
     return folder
 
 
-def _probe(
-    hooks: Hooks,
-    run: RunFolder,
-    settings: TrainSettings,
-    step: int,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-) -> None:
+def _learner(settings: TrainSettings) -> Learner:
+    """The model as training starts from it; with references where any part of the run reads one."""
+    model, tokenizer = nn.load(settings.model)
+    wanted = resets_reference(settings) or any(Phase.needs_reference(s) for s in every_setting(settings))
+    references = References(model) if wanted else None
+    return Learner(model, tokenizer, make_optimizer(model, settings), references)
+
+
+def _look(hooks: Hooks, run: RunFolder, settings: TrainSettings, step: int, learner: Learner) -> bool:
+    """Probe, and do what the guard says; whether there was a probe."""
     every = settings.probe.every
-    if hooks.probe and every and (step % every == 0 or step == settings.steps):
-        run.append_event({"step": step, "kind": "probe", **hooks.probe(step, model, tokenizer)})
+    if not (hooks.probe and every and (step % every == 0 or step == settings.steps)):
+        return False
+    run.append_event({"step": step, "kind": "probe", **hooks.probe(step, learner.model, learner.tokenizer)})
+    for action in hooks.guard(run.events()) if hooks.guard else ():
+        apply(action, learner, run)
+        run.append_event({"step": step, "kind": "guard", **action.to_json()})
+    return True
 
 
-def _resume(run: RunFolder, model: PreTrainedModel, optimizer: torch.optim.Optimizer, updater: Updater) -> int:
-    """Restore the newest complete checkpoint and drop what was logged after it; 0 where there is none."""
+def _name_best(run: RunFolder, folder: Path) -> None:
+    run.write_json("best.json", {"step": best_step(run.events()), "model": str(folder.relative_to(run.path))})
+
+
+def _reset(settings: TrainSettings, step: int, learner: Learner, run: RunFolder) -> None:
+    """The resets that the recipe schedules before this step."""
+    for name in resets_at(settings, step):
+        apply(Action(f"reset_{name}", f"the {name} is reset before step {step + 1}, as scheduled"), learner, run)
+        run.append_event({"step": step + 1, "kind": "reset", "message": f"{name} reset, as scheduled", "what": name})
+
+
+def _resume(run: RunFolder, learner: Learner) -> tuple[int, dict[str, Any]]:
+    """Restore the newest complete checkpoint and drop what was logged after it; its step (0 where there is none) and state."""
     folder = run.latest_checkpoint()
     if folder is None:
         run.truncate_after(-1)
-        return 0
-    state = checkpoint.restore(folder, model, optimizer)
-    updater.remember(state.get("objective"), str(folder))
+        return 0, {}
+    state = checkpoint.restore(folder, learner.model, learner.optimizer, learner.references)
     step = int(state["step"])
     run.truncate_after(step)
-    return step
+    return step, state | {"where": str(folder)}
 
 
 class _Clock:

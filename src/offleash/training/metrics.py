@@ -10,10 +10,11 @@ from offleash.training.rollout import Rollout
 
 
 def rollout_metrics(rollout: Rollout, advantages_PG: Tensor) -> dict[str, float]:
-    """Means over the sampled completions (demonstrations apart); NaN where there are none.
+    """Means over the sampled completions of the step's groups (demonstrations apart); NaN where there are none.
 
-    reward, accuracy; token_entropy in nats at the sampling temperature, mean over tokens; completion_length in tokens;
-    truncated, the share that reached the length limit; zero_std_groups, the share of groups without a learning signal.
+    reward; accuracy, by the verifier whatever is rewarded; token_entropy in nats at the sampling temperature, mean over tokens; completion_length in tokens;
+    truncated, the share that reached the length limit; zero_std_groups, the share of groups without a learning signal;
+    generated_groups and informative_groups, how many were drawn and how many had rewards that differ.
     """
     sampled = [m for group in rollout.groups for m in group if not m.external]
     decided = [m for m in sampled if m.verdict.correct is not None]
@@ -21,11 +22,13 @@ def rollout_metrics(rollout: Rollout, advantages_PG: Tensor) -> dict[str, float]
     n = len(rollout.completions)
     return {
         "reward": _ratio(sum(m.verdict.reward for m in decided), len(decided)),
-        "accuracy": _ratio(sum(bool(m.verdict.correct) for m in decided), len(decided)),
+        "accuracy": _ratio(sum(bool(m.solved) for m in decided), len(decided)),
         "undecided": float(len(sampled) - len(decided)),
         "token_entropy": _ratio(sum(sum(c.entropies) for c in rollout.completions), tokens),
         "completion_length": _ratio(tokens, n),
         "truncated": _ratio(sum(c.finish_reason == "length" for c in rollout.completions), n),
+        "generated_groups": float(rollout.generated_groups),
+        "informative_groups": float(rollout.informative_groups),
         "zero_std_groups": float((advantages_PG == 0).flatten(1).all(dim=1).double().mean()),
     }
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from offleash.core import InputError
+from offleash.core import InputError, unknown_name
 
 LARGEST = 1_000_000
 """Texts in one step; more is a slip of the keyboard."""
+ARMS = ("true", "format", "random", "majority", "incorrect")
+RESETS = ("reference", "optimizer")
+WHEN = ("narrowed", "plateau")
+ACTIONS = ("warn", "stop", "reset_reference", "reset_optimizer", "return_to_reference", "return_to_best", "change")
+
+
+def _known(field_name: str, given: tuple[str, ...], names: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in names:
+            raise unknown_name(field_name, name, names)
 
 
 @dataclass(frozen=True)
@@ -19,6 +29,12 @@ class TaskSettings:
     levels: tuple[int, ...] = (5,)
     """Difficulty levels; prompt i of a step is of level i modulo their number."""
     split: str = "train"
+    problems: int = 0
+    """Train on the first so many problems of each level, again and again (1: one example); 0 for new ones at every step."""
+    measured: str = ""
+    """STORE#MODEL that has measured these problems; `rates` chooses among them."""
+    rates: tuple[float, float] = (0.0, 1.0)
+    """Only problems that the measured model solves in a share of its samples between these two, ends included."""
     strategic_grams: tuple[str, ...] = ()
     """Texts whose tokens count as planning, for hicra; empty for what the task itself says."""
 
@@ -44,6 +60,9 @@ class RolloutSettings:
     """Tokens, the end token included."""
     rows: int = 256
     """Completions decoded at one time."""
+    max_rounds: int = 1
+    """Above 1 (dynamic sampling, DAPO): further prompts are drawn until num_prompts groups have rewards that differ, in at most
+    so many rounds."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +70,20 @@ class ExternalSettings:
     """Demonstrations that join each group."""
 
     per_group: int = 0
-    """How many; each is a text of the task's own exact solver."""
+    """How many."""
+    source: str = "gold"
+    """Whose texts: `gold`, the task's own solver; STORE#MODEL, that model's correct completions; or a jsonl or parquet file with
+    `text` and `id` or `prompt`. The problems are then those it has texts for."""
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """What is rewarded; metrics keep the true accuracy beside it."""
+
+    arm: str = "true"
+    """true; or a control: format (an answer of any value), random, majority (of the group's answers), incorrect (a wrong answer)."""
+    gamma: float = 0.5
+    """Chance of a random reward."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +111,46 @@ class ProbeSettings:
     """Steps between probes; 0 for none."""
     problems: int = 64
     samples: int = 64
+    keep_best: bool = False
+    """Keep the checkpoint with the best pass@k at the largest k probed, and name it in best.json."""
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """A part of a run: so many steps with some fields changed."""
+
+    steps: int
+    change: dict[str, Any] = field(default_factory=dict)
+    """Fields as in a recipe, such as {rollout: {temperature: 1.2}}; what is not named stays as in the recipe."""
+    reset: tuple[str, ...] = ()
+    """At its first step: reference (becomes the present model), optimizer (forgets its moments)."""
+
+
+@dataclass(frozen=True)
+class ResetSettings:
+    """Resets at fixed steps (ProRL, arXiv 2505.24864); at a trigger they are rules of the guard."""
+
+    reference_every: int = 0
+    optimizer_every: int = 0
+
+
+@dataclass(frozen=True)
+class GuardSettings:
+    """One rule: when a probe shows this, do that."""
+
+    when: str
+    """narrowed: pass@k of the probe problems is surely below that of step 0; plateau: no better pass@1 for `patience` probes."""
+    do: tuple[str, ...] = ("warn",)
+    """warn, stop, reset_reference, reset_optimizer, return_to_reference, return_to_best, change."""
+    change: dict[str, Any] = field(default_factory=dict)
+    """Fields for `change`, such as {objective: {name: grpo-n}}, {rollout: {temperature: 1.2}}."""
+    k: int = 0
+    """Of pass@k; 0 for half the probe's samples."""
+    confidence: float = 0.95
+    """That no look of the whole run calls narrowed what is not."""
+    patience: int = 3
+    times: int = 1
+    """How often it acts."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +164,14 @@ class TrainSettings:
     task: TaskSettings = field(default_factory=TaskSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     rollout: RolloutSettings = field(default_factory=RolloutSettings)
+    reward: RewardSettings = field(default_factory=RewardSettings)
     external: ExternalSettings = field(default_factory=ExternalSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    resets: ResetSettings = field(default_factory=ResetSettings)
+    stages: tuple[StageSettings, ...] = ()
+    """Together `steps` steps; none for one stage."""
     probe: ProbeSettings = field(default_factory=ProbeSettings)
+    guard: tuple[GuardSettings, ...] = ()
     checkpoint_every: int = 50
     """Steps between checkpoints; the last step is always kept."""
     max_bad_steps: int = 5
@@ -112,6 +189,7 @@ class TrainSettings:
             "optimizer.max_grad_norm": self.optimizer.max_grad_norm,
             "checkpoint_every": self.checkpoint_every,
             "rollout.temperature": self.rollout.temperature,
+            "rollout.max_rounds": self.rollout.max_rounds,
         }
         for name, value in positive.items():
             if not value > 0:
@@ -126,11 +204,45 @@ class TrainSettings:
                 f"optimizer.minibatches: {self.optimizer.minibatches} does not divide rollout.num_prompts "
                 f"{self.rollout.num_prompts}; change one of them"
             )
+        self._check_schedule()
         if not self.task.levels:
             raise InputError("task.levels: empty; name at least one level")
         twice = [level for level in self.task.levels if self.task.levels.count(level) > 1]
         if twice:
             raise InputError(f"task.levels: {twice[0]} occurs more than once; name each level once")
+
+    def _check_schedule(self) -> None:
+        total = sum(stage.steps for stage in self.stages)
+        if self.stages and total != self.steps:
+            raise InputError(f"stages: {total} steps together, but steps is {self.steps}; make them equal")
+        for i, stage in enumerate(self.stages):
+            if stage.steps < 1:
+                raise InputError(f"stages.{i}.steps: {stage.steps} is below 1")
+            _known(f"stages.{i}.reset", stage.reset, RESETS)
+        if self.reward.arm not in ARMS:
+            raise unknown_name("reward.arm", self.reward.arm, ARMS)
+        if not 0 <= self.reward.gamma <= 1:
+            raise InputError(f"reward.gamma: {self.reward.gamma} is no probability; give a number from 0 to 1")
+        low, high = self.task.rates
+        if not 0 <= low <= high <= 1:
+            raise InputError(f"task.rates: [{low}, {high}]; give two shares from 0 to 1, the lower first")
+        if (low, high) != (0, 1) and not self.task.measured:
+            raise InputError(
+                "task.rates: chooses by a measured model's success rate; name it in task.measured, STORE#MODEL"
+            )
+        if (self.guard or self.probe.keep_best) and not self.probe.every:
+            raise InputError(
+                "probe.every: 0, but the guard (or probe.keep_best) reads probes; give the steps between them"
+            )
+        for i, rule in enumerate(self.guard):
+            _known(f"guard.{i}.when", (rule.when,), WHEN)
+            _known(f"guard.{i}.do", rule.do, ACTIONS)
+            if bool(rule.change) != ("change" in rule.do):
+                raise InputError(f"guard.{i}.change: goes with `change` in do, and the other way round")
+            if not 0.5 < rule.confidence < 1:
+                raise InputError(f"guard.{i}.confidence: {rule.confidence}; give a number between 0.5 and 1")
+            if not 0 <= rule.k <= self.probe.samples:
+                raise InputError(f"guard.{i}.k: {rule.k}; a probe has {self.probe.samples} samples of each problem")
 
     def _check_sizes(self) -> None:
         sizes = {

@@ -19,6 +19,7 @@ from offleash.objectives.preset import example_groups
 from offleash.objectives.registry import State
 from offleash.tasks import Task
 from offleash.training.groups import Annotated, annotate
+from offleash.training.references import References
 from offleash.training.rollout import Rollout
 from offleash.training.settings import TrainSettings
 
@@ -106,19 +107,24 @@ class Updater:
     def __init__(
         self,
         model: PreTrainedModel,
-        reference: PreTrainedModel | None,
+        references: References | None,
         optimizer: torch.optim.Optimizer,
         objective: Objective,
         settings: TrainSettings,
         pad_id: int,
     ) -> None:
-        self.model, self.reference, self.optimizer = model, reference, optimizer
+        self.model, self.references, self.optimizer = model, references, optimizer
         self.objective, self.settings, self.pad_id = objective, settings, pad_id
         self.bad_steps = 0
         self.state: State = {}
         """What the objective remembers from step to step; checkpoints carry it."""
         # A row of advantage 0 costs a forward pass and moves nothing, unless a regularizer reads it too.
         self.skip_zero = objective.zero_advantage_is_zero_gradient
+
+    @property
+    def reference(self) -> PreTrainedModel | None:
+        """What `ref_logprobs` come from, where the objective reads them."""
+        return self.references.moving if self.references is not None and self.objective.needs_ref else None
 
     def rows(self, rollout: Rollout, task: Task, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Row], Tensor]:
         """What to train on: the decided completions with their advantages; and all advantages, (P, G) or (P, G, S)."""
@@ -156,6 +162,7 @@ class Updater:
             OffleashError: after `max_bad_steps` updates in a row whose gradient is not finite.
         """
         self._score_missing(rows)
+        distances = self._distances(rows)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, step)
         parts = [self._minibatch(part, step) for part in self._minibatches(rows)]
@@ -163,7 +170,34 @@ class Updater:
         # A part whose rows were all skipped has a loss of 0, and nothing to say of its tokens.
         metrics = {k: mean([part.get(k, 0.0) for part in parts if k in part or k.startswith("loss")]) for k in names}
         metrics["mismatch"] = parts[0]["mismatch"]  # before the first optimizer step the two policies are the same
-        return metrics
+        return metrics | distances
+
+    @torch.no_grad()
+    def _distances(self, rows: list[Row]) -> dict[str, float]:
+        """KL of the sampling policy to the reference and to the original: k3, mean over the tokens it sampled, in nats.
+
+        Until the reference is reset they are the same model, which is scored once.
+        """
+        own = [r for r in rows if not r.external and r.old_logprobs is not None]
+        if self.references is None or not own:
+            return {}
+        if own[0].ref_logprobs is None:
+            self._score_under(self.references.moving, own)
+        found = {"kl_reference": _k3(own)}
+        if self.references.moved:
+            kept = [r.ref_logprobs for r in own]
+            self._score_under(self.references.original, own)
+            found["kl_original"] = _k3(own)
+            for row, values in zip(own, kept, strict=True):
+                row.ref_logprobs = values
+        else:
+            found["kl_original"] = found["kl_reference"]
+        return found
+
+    def _score_under(self, model: PreTrainedModel, rows: list[Row]) -> None:
+        for micro in self._micro_batches(rows):
+            for row, values in zip(micro, self._score(model, micro)[0].tolist(), strict=True):
+                row.ref_logprobs = values[: len(row.completion)]
 
     def _minibatches(self, rows: list[Row]) -> list[list[Row]]:
         """Whole groups, in the order they were drawn (problems are already in random order)."""
@@ -189,9 +223,7 @@ class Updater:
             for row, values in zip(micro, self._score(self.model, micro)[0].tolist(), strict=True):
                 row.old_logprobs = values[: len(row.completion)]
         if self.reference is not None:
-            for micro in self._micro_batches(rows):
-                for row, values in zip(micro, self._score(self.reference, micro)[0].tolist(), strict=True):
-                    row.ref_logprobs = values[: len(row.completion)]
+            self._score_under(self.reference, rows)
 
     def _score(self, model: PreTrainedModel, rows: list[Row]) -> tuple[Tensor, Tensor, Tensor]:
         batch = pad([r.prompt for r in rows], [r.completion for r in rows], self.pad_id)
@@ -322,6 +354,12 @@ class Updater:
             self.optimizer.step()
             self.optimizer.zero_grad()
         return norm
+
+
+def _k3(rows: list[Row]) -> float:
+    """Mean over tokens of exp(-d) - 1 + d, d = log pi - log pi_ref."""
+    gaps = [old - ref for r in rows for old, ref in zip(r.old_logprobs or (), r.ref_logprobs or (), strict=True)]
+    return mean([math.expm1(-d) + d for d in gaps])
 
 
 def _mismatch(batch: TokenBatch) -> float:

@@ -1,0 +1,205 @@
+"""Stages, resets, the guard's changes: what is in force at a step, and that a resumed run finds the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from offleash.core import InputError
+from offleash.store import RunFolder
+from offleash.training import Hooks, TrainSettings, train
+from offleash.training.actions import Action
+from offleash.training.schedule import every_setting, in_force, resets_at
+from offleash.training.settings import (
+    GuardSettings,
+    ObjectiveSettings,
+    OptimizerSettings,
+    ProbeSettings,
+    ResetSettings,
+    RolloutSettings,
+    StageSettings,
+    TaskSettings,
+)
+
+KL = ObjectiveSettings("grpo", {"kl_beta": 0.01})
+
+
+def recipe(**changes: object) -> TrainSettings:
+    settings = TrainSettings(
+        steps=6,
+        task=TaskSettings(levels=(4,)),
+        rollout=RolloutSettings(num_prompts=4, num_generations=6, max_completion_length=20, rows=24),
+        optimizer=OptimizerSettings(learning_rate=3e-4, minibatches=2, micro_batch_rows=16),
+        checkpoint_every=2,
+    )
+    return replace(settings, **changes)  # type: ignore[arg-type]
+
+
+def run_to(settings: TrainSettings, folder: Path, hooks: Hooks | None = None) -> RunFolder:
+    train(settings, RunFolder.create(folder, "x: 1\n", {"kind": "train"}), hooks=hooks)
+    return RunFolder.open(folder)
+
+
+def weights(run: RunFolder, step: int) -> dict[str, torch.Tensor]:
+    return load_file(run.checkpoint_dir(step) / "model.safetensors")
+
+
+def test_stages_are_in_force_in_turn() -> None:
+    settings = recipe(
+        stages=(
+            StageSettings(2),
+            StageSettings(3, {"objective": {"name": "nsr"}, "rollout": {"temperature": 1.2}}, ("optimizer",)),
+            StageSettings(1, {"task": {"levels": [5]}}),
+        ),
+        objective=ObjectiveSettings("grpo", {"eps_high": 0.3}),
+    )
+    names = [in_force(settings, s).objective.name for s in range(6)]
+    assert names == ["grpo", "grpo", "nsr", "nsr", "nsr", "grpo"]
+    assert in_force(settings, 2).objective.overrides == {}  # another objective starts without the first one's overrides
+    assert in_force(settings, 5).objective.overrides == {"eps_high": 0.3}
+    assert [in_force(settings, s).rollout.temperature for s in (1, 2, 5)] == [1.0, 1.2, 1.0]
+    assert in_force(settings, 2).rollout.num_generations == 6
+    assert in_force(settings, 5).task.levels == (5,)
+    assert [resets_at(settings, s) for s in range(6)] == [(), (), ("optimizer",), (), (), ()]
+    assert len(every_setting(settings)) == 3
+
+
+def test_the_guards_changes_add_up() -> None:
+    events = [
+        {"kind": "guard", "do": "change", "step": 2, "change": {"rollout": {"temperature": 1.3}}},
+        {"kind": "guard", "do": "warn", "step": 3},
+        {"kind": "guard", "do": "change", "step": 4, "change": {"objective": {"name": "nsr"}}},
+    ]
+    found = [in_force(recipe(), s, events) for s in range(6)]
+    assert [f.rollout.temperature for f in found] == [1, 1, 1.3, 1.3, 1.3, 1.3]
+    assert [f.objective.name for f in found] == ["grpo"] * 4 + ["nsr"] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": (StageSettings(2),)}, "stages: 2 steps together, but steps is 6"),
+        ({"stages": (StageSettings(6, {}, ("refrence",)),)}, "did you mean 'reference'"),
+        ({"stages": (StageSettings(6, {"model": "x"}),)}, "unknown stages.0.change 'model'"),
+        ({"stages": (StageSettings(6, {"rollout": {"temprature": 1}}),)}, "did you mean 'temperature'"),
+        ({"stages": (StageSettings(6, {"rollout": {"temperature": "hot"}}),)}, "stages.0.change.rollout.temperature"),
+        ({"stages": (StageSettings(6, {"objective": {"name": "gropo"}}),)}, "did you mean"),
+        ({"guard": (GuardSettings("narrowed"),)}, "probe.every: 0"),
+        ({"guard": (GuardSettings("narowed"),), "probe": ProbeSettings(2)}, "did you mean 'narrowed'"),
+        ({"guard": (GuardSettings("narrowed", ("change",)),), "probe": ProbeSettings(2)}, "guard.0.change"),
+        ({"guard": (GuardSettings("narrowed", k=100),), "probe": ProbeSettings(2)}, "guard.0.k: 100"),
+    ],
+)
+def test_bad_schedules_are_named(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        run_to(recipe(**changes), tmp_path / "run")
+
+
+STAGED = recipe(
+    stages=(
+        StageSettings(2),
+        StageSettings(2, {"objective": {"name": "skywork-or1"}, "rollout": {"temperature": 1.1}}, ("optimizer",)),
+        StageSettings(2, {"task": {"levels": [3]}}, ("reference",)),
+    ),
+    objective=KL,
+)
+
+
+def test_a_staged_run_resumes_to_the_bit(tmp_path: Path) -> None:
+    whole = run_to(STAGED, tmp_path / "whole")
+    for stop in (2, 3, 5):
+        folder = tmp_path / f"stopped at {stop}"
+        half = RunFolder.create(folder, "x: 1\n", {"kind": "train"})
+        seen = {"steps": 0}
+
+        def halt(step: int, *_: object, stop: int = stop, seen: dict[str, int] = seen) -> None:
+            seen["steps"] = step
+            if step == stop:
+                raise RuntimeError("killed")
+
+        with pytest.raises(RuntimeError, match="killed"):
+            train(STAGED, half, hooks=Hooks(on_step=halt))
+        train(STAGED, RunFolder.open(folder), resume=True)
+        resumed = RunFolder.open(folder)
+        assert resumed.metrics() == whole.metrics()
+        assert resumed.events() == whole.events()
+        for name, tensor in weights(whole, 6).items():
+            assert torch.equal(tensor, weights(resumed, 6)[name])
+
+
+def test_both_distances_are_logged_and_part_after_a_reset(tmp_path: Path) -> None:
+    run = run_to(recipe(objective=KL, resets=ResetSettings(reference_every=3, optimizer_every=4)), tmp_path / "run")
+    rows = run.metrics()
+    assert [row["kl_reference"] == row["kl_original"] for row in rows] == [True] * 3 + [False] * 3
+    assert rows[0]["kl_reference"] == pytest.approx(0, abs=1e-5)
+    assert rows[3]["kl_reference"] == pytest.approx(0, abs=1e-5)  # it has just become the present model
+    assert rows[3]["kl_original"] > 1e-4
+    resets = [(e["step"], e["what"]) for e in run.events() if e["kind"] == "reset"]
+    assert resets == [(4, "reference"), (5, "optimizer")]
+
+
+def looks(passes: dict[int, float]):
+    """A probe that reports these pass@4."""
+
+    def probe(step: int, *_: object) -> dict[str, object]:
+        return {"pass_at_k": {"4": {"value": passes.get(step, 0.5)}}, "seen": step}
+
+    return probe
+
+
+def test_the_guard_acts_between_steps_and_a_resume_repeats_it(tmp_path: Path) -> None:
+    settings = recipe(
+        objective=KL,
+        probe=ProbeSettings(every=2, keep_best=True),
+        guard=(
+            GuardSettings(
+                "narrowed", ("return_to_best", "reset_reference", "change"), {"rollout": {"temperature": 1.3}}
+            ),
+        ),
+    )
+
+    def guard(events: list[dict[str, object]]) -> list[Action]:
+        if events[-1]["seen"] != 4:
+            return []
+        return [
+            Action("return_to_best", "because", rule=0),
+            Action("reset_reference", "because", rule=0),
+            Action("change", "because", {"rollout": {"temperature": 1.3}}, rule=0),
+        ]
+
+    hooks = Hooks(probe=looks({0: 0.2, 2: 0.9, 4: 0.1, 6: 0.3}), guard=guard)  # type: ignore[arg-type]
+    whole = run_to(settings, tmp_path / "whole", hooks)
+    assert torch.equal(weights(whole, 4)["model.norm.weight"], weights(whole, 2)["model.norm.weight"])
+    assert '"step": 2' in (tmp_path / "whole" / "best.json").read_text().replace("\n", " ")
+    done = [(e["step"], e["do"]) for e in whole.events() if e["kind"] == "guard"]
+    assert done == [(4, "return_to_best"), (4, "reset_reference"), (4, "change")]
+    folder = tmp_path / "resumed"
+    half = RunFolder.create(folder, "x: 1\n", {"kind": "train"})
+
+    def halt(step: int, *_: object) -> None:
+        if step == 6:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train(settings, half, hooks=replace(hooks, on_step=halt))
+    train(settings, RunFolder.open(folder), resume=True, hooks=hooks)
+    assert RunFolder.open(folder).metrics() == whole.metrics()
+    assert RunFolder.open(folder).events() == whole.events()
+
+
+def test_a_stop_ends_the_run_with_a_checkpoint(tmp_path: Path) -> None:
+    settings = recipe(probe=ProbeSettings(every=2), guard=(GuardSettings("narrowed", ("stop",)),), checkpoint_every=50)
+
+    def guard(events: list[dict[str, object]]) -> list[Action]:
+        return [Action("stop", "because", rule=0)] if events[-1]["seen"] == 2 else []
+
+    hooks = Hooks(probe=looks({}), guard=guard)  # type: ignore[arg-type]
+    run = run_to(settings, tmp_path / "run", hooks)
+    assert [row["step"] for row in run.metrics()] == [1, 2]
+    assert run.latest_checkpoint() == run.checkpoint_dir(2)
+    assert train(settings, run, resume=True, hooks=hooks) == run.checkpoint_dir(2)
+    assert len(run.metrics()) == 2
