@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from offleash.core import InputError
 from offleash.jobs.display import console, progress, say, step_text
@@ -47,11 +48,18 @@ def run(
 def hooks_of(settings: TrainSettings, run_folder: RunFolder, on_step: OnStep) -> Hooks:
     """The display, and the probe and the guard that the recipe asks for."""
     if not settings.probe.every:
-        return Hooks(on_step)
+        return Hooks(on_step, on_event=_tell)
     from offleash.jobs.guard import make_guard
     from offleash.jobs.probe import make_probe
 
-    return Hooks(on_step, make_probe(settings, run_folder), make_guard(settings))
+    return Hooks(on_step, make_probe(settings, run_folder), make_guard(settings), _tell)
+
+
+def _tell(event: Mapping[str, Any]) -> None:
+    """Warnings, resets and what the guard does, as they happen."""
+    if event["kind"] in ("warning", "guard", "reset"):
+        what = f"guard: {event['do']}" if event["kind"] == "guard" else event["kind"]
+        say(f"step {event['step']}: {what}: {event['message']}")
 
 
 def open_run(folder: Path, settings: TrainSettings, resume: bool) -> RunFolder:

@@ -1,21 +1,59 @@
-"""Which checkpoints of a run are complete: read from their names, state file and weights' headers, without torch."""
+"""Which checkpoints of a run are complete, and whether their files are as they were written. No torch.
+
+Complete is read from the state file and the weights' headers, in no time; `damage` reads every byte, before a run is resumed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
 
 STATE = "training_state.json"
+CHECKSUMS = "checksums.json"
 _NAME = re.compile(r"step_(\d+)")
 
 
 def latest(folder: Path) -> Path | None:
     """The complete checkpoint `step_N` of the highest step in this folder; None where there is none."""
+    return next(iter(all_complete(folder)), None)
+
+
+def all_complete(folder: Path) -> list[Path]:
+    """The complete checkpoints in this folder, the newest first."""
     if not folder.is_dir():
-        return None
+        return []
     named = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-    return next((path for step, path in sorted(named, reverse=True) if complete(path, step)), None)
+    return [path for step, path in sorted(named, reverse=True) if complete(path, step)]
+
+
+def write_checksums(path: Path) -> None:
+    """Write the checksum of every file of a checkpoint beside them."""
+    sums = {file.name: _checksum(file) for file in sorted(path.iterdir()) if file.is_file()}
+    (path / CHECKSUMS).write_text(json.dumps(sums, indent=1))
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a checkpoint's files, or "" where all are as they were written (or were written without checksums)."""
+    try:
+        sums: dict[str, str] = json.loads((path / CHECKSUMS).read_bytes())
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return f"{CHECKSUMS} cannot be read ({error})"
+    for name, expected in sums.items():
+        try:
+            if _checksum(path / name) != expected:
+                return f"{name} is not as it was written (checksum)"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+    return ""
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "blake2b").hexdigest()[:32]
 
 
 def complete(path: Path, step: int) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 
 from offleash.core import InputError
 from offleash.store import parts, schema
-from offleash.store.checkpoints import latest
+from offleash.store.checkpoints import all_complete, latest
 from offleash.store.files import TMP, atomic_write, disk_error, make_folder, read_json, sync_folder, to_json, write_all
 from offleash.store.schema import SampleRow, VerdictRow
 
@@ -170,6 +170,10 @@ class RunFolder:
     def checkpoint_dir(self, step: int) -> Path:
         """Where the checkpoint of this step lies or will lie."""
         return self.path / "checkpoints" / f"step_{step}"
+
+    def checkpoints(self) -> list[Path]:
+        """The complete checkpoints, the newest first."""
+        return all_complete(self.path / "checkpoints")
 
     def latest_checkpoint(self) -> Path | None:
         """The complete checkpoint of the highest step; None where there is none."""

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from offleash.core import OffleashError
+from offleash.store.checkpoints import write_checksums
 from offleash.training.references import References
 
 STATE = "training_state.json"
@@ -44,6 +45,7 @@ def save(
         if references is not None:
             references.save(partial)
         (partial / STATE).write_text(json.dumps(state, sort_keys=True))
+        write_checksums(partial)
         for file in partial.iterdir():
             _sync(file)
         old = folder.with_name(folder.name + ".old")

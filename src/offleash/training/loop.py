@@ -19,7 +19,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from offleash import nn
+from offleash.core import OffleashError
 from offleash.store import RunFolder
+from offleash.store.checkpoints import damage
 from offleash.training import checkpoint
 from offleash.training.actions import Action, apply, best_step, stopped_at
 from offleash.training.check import check
@@ -48,6 +50,13 @@ class Hooks:
     on_step: Callable[[int, Metrics, Metrics], None] | None = None
     probe: Probe | None = None
     guard: Callable[[Sequence[Event]], list[Action]] | None = None
+    on_event: Callable[[Event], None] | None = None
+
+    def note(self, run: RunFolder, event: Event) -> None:
+        """Log an event and tell of it."""
+        run.append_event(event)
+        if self.on_event:
+            self.on_event(event)
 
 
 @dataclass
@@ -72,21 +81,22 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
     hooks = hooks or Hooks()
     check(settings)
     learner = _learner(settings)
-    start, remembered = _resume(run, learner) if resume else (0, {})
+    found = _resume(hooks, run, learner) if resume else None
+    start, remembered = found or (0, {})
     phase = Phase(in_force(settings, start, run.events()), learner, remembered)
     folder = run.checkpoint_dir(start)
     # A probe is logged before the checkpoint of its step: a kill between the two repeats it, the other way round would lose it.
-    if start == 0:
+    if found is None:
         _look(hooks, run, settings, 0, learner)
         checkpoint.save(folder, learner.model, learner.tokenizer, learner.optimizer, {"step": 0})
-        if settings.probe.keep_best:
-            _name_best(run, folder)
+    if settings.probe.keep_best:
+        _name_best(run)
     with interruptible() as interrupted:
         for step in range(start, settings.steps):
             if stopped_at(run.events(), step):
                 break
             phase = phase.at(in_force(settings, step, run.events()))
-            _reset(settings, step, learner, run)
+            _reset(hooks, settings, step, learner, run)
             clock = _Clock()
             phase.engine.refresh()
             rollout = collect(phase.source, step)
@@ -108,7 +118,7 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
                 state = {"step": step + 1, "objective": phase.updater.state, "of": phase.settings.objective.name}
                 checkpoint.save(folder, learner.model, learner.tokenizer, learner.optimizer, state, learner.references)
             if best:
-                _name_best(run, folder)
+                _name_best(run)
             if interrupted:
                 run.append_event(
                     {"step": step + 1, "kind": "interrupted", "message": "stopped by the user; --resume goes on"}
@@ -130,34 +140,48 @@ def _look(hooks: Hooks, run: RunFolder, settings: TrainSettings, step: int, lear
     every = settings.probe.every
     if not (hooks.probe and every and (step % every == 0 or step == settings.steps)):
         return False
-    run.append_event({"step": step, "kind": "probe", **hooks.probe(step, learner.model, learner.tokenizer)})
+    hooks.note(run, {"step": step, "kind": "probe", **hooks.probe(step, learner.model, learner.tokenizer)})
     for action in hooks.guard(run.events()) if hooks.guard else ():
         apply(action, learner, run)
-        run.append_event({"step": step, "kind": "guard", **action.to_json()})
+        hooks.note(run, {"step": step, "kind": "guard", **action.to_json()})
     return True
 
 
-def _name_best(run: RunFolder, folder: Path) -> None:
-    run.write_json("best.json", {"step": best_step(run.events()), "model": str(folder.relative_to(run.path))})
+def _name_best(run: RunFolder) -> None:
+    """Write where the best checkpoint lies; again on a resume, since a kill may have come between the two."""
+    step = best_step(run.events())
+    if step is not None:
+        run.write_json("best.json", {"step": step, "model": str(run.checkpoint_dir(step).relative_to(run.path))})
 
 
-def _reset(settings: TrainSettings, step: int, learner: Learner, run: RunFolder) -> None:
+def _reset(hooks: Hooks, settings: TrainSettings, step: int, learner: Learner, run: RunFolder) -> None:
     """The resets that the recipe schedules before this step."""
     for name in resets_at(settings, step):
         apply(Action(f"reset_{name}", f"the {name} is reset before step {step + 1}, as scheduled"), learner, run)
-        run.append_event({"step": step + 1, "kind": "reset", "message": f"{name} reset, as scheduled", "what": name})
+        hooks.note(run, {"step": step + 1, "kind": "reset", "message": f"{name} reset, as scheduled", "what": name})
 
 
-def _resume(run: RunFolder, learner: Learner) -> tuple[int, dict[str, Any]]:
-    """Restore the newest complete checkpoint and drop what was logged after it; its step (0 where there is none) and state."""
-    folder = run.latest_checkpoint()
-    if folder is None:
-        run.truncate_after(-1)
-        return 0, {}
-    state = checkpoint.restore(folder, learner.model, learner.optimizer, learner.references)
-    step = int(state["step"])
-    run.truncate_after(step)
-    return step, state | {"where": str(folder)}
+def _resume(hooks: Hooks, run: RunFolder, learner: Learner) -> tuple[int, dict[str, Any]] | None:
+    """Restore the newest sound checkpoint and drop what was logged after it; its step and state, None where there is none.
+
+    A checkpoint whose files are not as they were written is named in the events, and the one before it taken.
+    """
+    damaged = []
+    for folder in run.checkpoints():
+        if found := damage(folder):
+            damaged.append(f"checkpoint {folder.name} is damaged: {found}; an earlier one is used")
+            continue
+        state = checkpoint.restore(folder, learner.model, learner.optimizer, learner.references)
+        run.truncate_after(int(state["step"]))
+        for message in damaged:
+            hooks.note(run, {"step": int(state["step"]), "kind": "warning", "message": message})
+        return int(state["step"]), state | {"where": str(folder)}
+    if damaged:
+        raise OffleashError(
+            f"{run.path}: no sound checkpoint is left ({damaged[0]}); start a new run in another folder"
+        )
+    run.truncate_after(-1)
+    return None
 
 
 class _Clock:
