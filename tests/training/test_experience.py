@@ -179,7 +179,7 @@ def test_arms_by_hand() -> None:
     def paid(arm: str, gamma: float = 0.5) -> list[float]:
         return [v.reward for v in rewarded(GROUP, RewardSettings(arm, gamma), (0,))]
 
-    assert paid("true") == [1, 0, 0, 0, 0]
+    assert paid("correct") == [1, 0, 0, 0, 0]
     assert paid("format") == [1, 1, 1, 0, 0]
     assert paid("majority") == [0, 1, 1, 0, 0]
     assert paid("incorrect") == [0, 1, 1, 0, 0]
@@ -196,8 +196,8 @@ def test_accuracy_stays_true_in_every_arm(engine: NativeEngine) -> None:
         arm: rollout_metrics(collect(source(recipe(reward=RewardSettings(arm)), engine), 1), _zeros()) for arm in ARMS
     }
     assert len({m["accuracy"] for m in found.values()}) == 1
-    assert found["true"]["reward"] == found["true"]["accuracy"]
-    assert found["format"]["reward"] > found["true"]["reward"]
+    assert found["correct"]["reward"] == found["correct"]["accuracy"]
+    assert found["format"]["reward"] > found["correct"]["reward"]
 
 
 def _zeros():

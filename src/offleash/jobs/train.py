@@ -9,6 +9,7 @@ from typing import Any
 
 from offleash.core import InputError
 from offleash.jobs.display import console, progress, say, step_text
+from offleash.jobs.inert import inert
 from offleash.jobs.recipe import dump, load_recipe
 from offleash.store import RunFolder
 from offleash.store.files import require_writable
@@ -93,16 +94,6 @@ def finish(run_folder: RunFolder, last: Path) -> None:
     run_folder.write_json(
         "summary.json", {"model": str(last.relative_to(run_folder.path)), "last": metrics[-1] if metrics else {}}
     )
-
-
-def inert(settings: TrainSettings) -> list[str]:
-    """Parts of the recipe that change nothing as they stand."""
-    found = []
-    if settings.optimizer.minibatches == 1:
-        found.append("optimizer.minibatches is 1: every importance ratio is 1, so clipping and ratio caps never act")
-    if settings.objective.name == "sft" and settings.rollout.num_generations:
-        found.append("objective sft reads demonstrations only: rollout.num_generations only costs time; set it to 0")
-    return found
 
 
 def warnings(settings: TrainSettings) -> list[str]:

@@ -21,7 +21,7 @@ def rewarded(verdicts: Sequence[Verdict], settings: RewardSettings, key: tuple[s
         settings: the arm.
         key: names the stream of random rewards.
     """
-    if settings.arm == "true":
+    if settings.arm == "correct":
         return list(verdicts)
     counted = Counter(v.answer for v in verdicts if v.answer)
     # The most frequent answer; the first one seen where several are.

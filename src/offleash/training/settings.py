@@ -9,7 +9,7 @@ from offleash.core import InputError, unknown_name
 
 LARGEST = 1_000_000
 """Texts in one step; more is a slip of the keyboard."""
-ARMS = ("true", "format", "random", "majority", "incorrect")
+ARMS = ("correct", "format", "random", "majority", "incorrect")
 RESETS = ("reference", "optimizer")
 WHEN = ("narrowed", "plateau")
 ACTIONS = ("warn", "stop", "reset_reference", "reset_optimizer", "return_to_reference", "return_to_best", "change")
@@ -80,8 +80,8 @@ class ExternalSettings:
 class RewardSettings:
     """What is rewarded; metrics keep the true accuracy beside it."""
 
-    arm: str = "true"
-    """true; or a control: format (an answer of any value), random, majority (of the group's answers), incorrect (a wrong answer)."""
+    arm: str = "correct"
+    """correct; or a control: format (an answer of any value), random, majority (of the group's answers), incorrect (a wrong answer)."""
     gamma: float = 0.5
     """Chance of a random reward."""
 
