@@ -46,7 +46,7 @@ def test_log_probs_of_completions_are_those_of_sampling(store: Path) -> None:
     prompts = {s.problem.id: s.problem.prompt for s in opened.problems()}
     for row in rows:
         prompt, ids = list(tokenizer(prompts[row["problem_id"]])["input_ids"]), tuple(row["token_ids"])
-        found = likelihood.logprobs(model, tokenizer, prompt, [ids], 1.0)
+        found = likelihood.logprobs(model, prompt, [ids], 1.0)
         assert found[ids] == pytest.approx(row["logprob"], abs=1e-3)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import filler
 import pytest
 from filler import Fake, Toy
 
-from offleash.core import InputError, OffleashError, rng
-from offleash.engines.base import Request, Sampler
+from offleash.core import Completion, InputError, OffleashError, rng
+from offleash.engines.base import Request, Sampler, Unfinished
 from offleash.sampling.fill import fill
 from offleash.store import CountRow, Store
 
@@ -292,3 +293,17 @@ def test_texts_no_file_can_hold_are_judged_as_they_are_stored(tmp_path: Path) ->
 
 def test_the_fake_is_an_engine() -> None:
     assert isinstance(Fake(), Sampler)
+
+
+def test_what_an_engine_had_finished_when_it_gave_up_is_kept(tmp_path: Path) -> None:
+    class Tired(Fake):
+        def generate(
+            self, requests: Sequence[Request], on_finished: Callable[[int], None] | None = None
+        ) -> list[Completion]:
+            raise Unfinished("endpoint: gone", super().generate(requests, on_finished)[3:5])
+
+    with pytest.raises(Unfinished, match="gone"):
+        filler.run(tmp_path / "s", count=2, n=8, engine=Tired())
+    engine = Fake()
+    done = filler.run(tmp_path / "s", count=2, n=8, engine=engine)
+    assert (done.sampled, done.verified) == (14, 14)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from offleash.core import Completion, InputError
+from offleash.core import Completion, InputError, OffleashError
+
+UNKNOWN_TOKEN = -1
+"""Stands in `Completion.token_ids` for a token whose id a server did not give: their number is known, the ids are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +35,16 @@ class SamplingSettings:
     max_completion_length: int = 32
     """Tokens, the end token included."""
     stop: tuple[str, ...] = ()
-    """Strings that end a completion, besides the end token."""
+    """Strings that end a completion, besides the end token. Its text ends before the string; its tokens include those that
+    spelled it."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
             raise InputError(f"temperature: {self.temperature} is not a finite number at or above 0")
         if self.max_completion_length < 1:
             raise InputError(f"max_completion_length: {self.max_completion_length} is below 1")
+        if "" in self.stop:
+            raise InputError("stop: one of the strings is empty; it would end every completion at once")
 
 
 @runtime_checkable
@@ -54,3 +60,31 @@ class Sampler(Protocol):
     def settings(self) -> dict[str, Any]:
         """The resolved settings that make samples comparable; stored as the sampler's identity."""
         ...
+
+
+class Unfinished(OffleashError):
+    """An engine gave up midway: `finished` are the completions it has, in the order asked, for the caller to keep."""
+
+    def __init__(self, message: str, finished: Sequence[Completion] = ()) -> None:
+        super().__init__(message)
+        self.finished = list(finished)
+
+
+class Refused(Unfinished, InputError):
+    """The same, for a reason that the user can mend."""
+
+
+def cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """The text up to the first of the stop strings, and whether there was one.
+
+    >>> cut("1+2=3; so", [";", "so"])
+    ('1+2=3', True)
+    """
+    found = [at for at in (text.find(s) for s in stop) if at >= 0]
+    return (text[: min(found)], True) if found else (text, False)
+
+
+def require_text(prompts: Iterable[str]) -> None:
+    """Raise an InputError for an empty prompt."""
+    if not all(prompts):
+        raise InputError("prompt: empty; give it some text")

@@ -88,7 +88,7 @@ class _Study:
         if self.sources[0].ids.model == self.sources[1].ids.model:
             say("both sides are the same weights; what follows is the null")
         for made in self.sources:
-            made.sampler.tokenize(p.prompt for p in self.problems)
+            made.check(p.prompt for p in self.problems)
         self.store: Store = open_or_create(order.out / "store")
         self.ids = tuple(sorted(p.id for p in self.problems))
         self.taken = [dict.fromkeys(self.ids, 0) for _ in self.sources]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from offleash import nn, tasks
@@ -23,9 +22,6 @@ from offleash.jobs.display import progress
 from offleash.jobs.sides import Selection
 from offleash.store import Store, read_study
 from offleash.tasks import HasSolutions
-
-ROWS = 256
-"""Completions a forward pass."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +114,11 @@ def _read(
             right = [row for row in own if row["correct"]]
             ids = [tuple(row["token_ids"]) for row in right]
             prompt = list(tokenizer(problems[name].prompt)["input_ids"])
-            known = logprobs(model, tokenizer, prompt, set(ids), temperature)
+            known = logprobs(model, prompt, set(ids), temperature)
             everything = math.nan
             if exact:
                 texts = _listed(problems[name], tokenizer)
-                everything = sum(map(math.exp, logprobs(model, tokenizer, prompt, texts, temperature).values()))
+                everything = sum(map(math.exp, logprobs(model, prompt, texts, temperature).values()))
             found[name] = solution_probability(
                 ids, [known[x] for x in ids], [row["logprob"] for row in right], len(own), everything
             )
@@ -138,24 +134,13 @@ def _listed(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> set[tuple[i
     return {(*tokenizer(t, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id) for t in texts}
 
 
-@torch.no_grad()
 def logprobs(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompt: list[int],
-    completions: Iterable[tuple[int, ...]],
-    temperature: float,
+    model: PreTrainedModel, prompt: list[int], completions: Iterable[tuple[int, ...]], temperature: float
 ) -> dict[tuple[int, ...], float]:
     """Log-probability of each completion after the prompt, in nats at the temperature, summed over its tokens."""
-    # By length, so that a batch has little padding.
-    left = sorted(completions, key=lambda ids: (len(ids), ids))
-    found: dict[tuple[int, ...], float] = {}
-    for start in range(0, len(left), ROWS):
-        part = left[start : start + ROWS]
-        batch = nn.pad([prompt] * len(part), part, tokenizer.pad_token_id or 0)
-        sums = nn.score(model, batch, temperature)[0].double().sum(1)
-        found.update(zip(part, sums.tolist(), strict=True))
-    return found
+    given = list(completions)
+    scored = nn.score_all(model, [prompt] * len(given), given, temperature)
+    return {ids: float(s.logprobs_T.double().sum()) for ids, s in zip(given, scored, strict=True)}
 
 
 def document(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from offleash import nn, tasks
+from offleash import tasks
 from offleash.core import InputError, Problem
-from offleash.engines import SamplingSettings
-from offleash.engines.native import NativeEngine
+from offleash.engines import Sampler, SamplingSettings, get, open_engine
 from offleash.jobs.display import console, progress
 from offleash.sampling.fill import check_numbers, fill
 from offleash.store import Store, open_or_create
@@ -33,8 +32,10 @@ class Filled(NamedTuple):
 class Source(NamedTuple):
     """A model that can be sampled, and what a store records of it."""
 
-    sampler: NativeEngine
+    sampler: Sampler
     about: dict[str, Any]
+    check: Callable[[Iterable[str]], object]
+    """Refuses prompts that the engine cannot continue."""
 
     @property
     def ids(self) -> Filled:
@@ -55,17 +56,17 @@ def run(
     engine: str = "native",
     temperature: float = 1.0,
     max_completion_length: int = 32,
+    stop: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
     label: str | None = None,
     as_json: bool = False,
 ) -> dict[str, Any]:
-    """Sample what is missing; returns what the store now holds of this model."""
-    if engine != "native":
-        raise InputError(f"--engine: {engine!r} is not available; use native")
+    """Sample what is missing; returns what the store now holds of this model. `options` are the engine's own."""
     with progress("sampling", n * problems) as report:
         identity, sampler = fill_store(
             model=model, task=task, level=level, n=n, out=out, problems=problems, split=split, seed=seed,
             temperature=temperature, max_completion_length=max_completion_length, label=label or Path(model).name,
-            tell=lambda done, total: report(done),
+            engine=engine, stop=stop, options=options, tell=lambda done, total: report(done),
         )  # fmt: skip
     # The store may hold the same model at other temperatures.
     counts = Store.open(out).counts(identity, task=task, level=level, split=split, seed=seed, sampler=sampler)
@@ -92,6 +93,9 @@ def fill_store(
     seed: int = 0,
     temperature: float = 1.0,
     max_completion_length: int = 32,
+    engine: str = "native",
+    stop: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
     tell: Callable[[int, int], None] | None = None,
 ) -> Filled:
     """Complete a store to n samples a problem."""
@@ -101,8 +105,8 @@ def fill_store(
     require_writable(out)
     chosen_task = tasks.get(task)
     chosen = choose(chosen_task, level, split, seed, problems)
-    drawn = source(model, label, temperature, max_completion_length)
-    drawn.sampler.tokenize(p.prompt for p in chosen)  # refuses what does not fit the model, before a store is made
+    drawn = source(model, label, temperature, max_completion_length, engine=engine, stop=stop, options=options)
+    drawn.check(p.prompt for p in chosen)  # refuses what does not fit the model, before a store is made
     fill(
         open_or_create(out),
         drawn.sampler,
@@ -112,17 +116,53 @@ def fill_store(
         n=n,
         settings=drawn.sampler.settings(),
         seed=seed,
-        batch=BATCH,
+        batch=min(BATCH, get(engine).chunk),
         progress=tell,
     )
     return drawn.ids
 
 
-def source(model: str, label: str, temperature: float, max_completion_length: int) -> Source:
-    """Load a model to be sampled."""
-    loaded, tokenizer = nn.load(model)
-    sampler = NativeEngine(loaded, tokenizer, SamplingSettings(temperature, max_completion_length))
-    return Source(sampler, {"id": nn.identity(loaded, tokenizer), "label": label, "path": str(model)})
+def source(
+    model: str,
+    label: str,
+    temperature: float,
+    max_completion_length: int,
+    *,
+    engine: str = "native",
+    stop: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Source:
+    """Load a model to be sampled, or name a server's."""
+    more = {**(options or {}), **({"label": label} if get(engine).reads == "server" else {})}
+    opened = open_engine(engine, model, SamplingSettings(temperature, max_completion_length, tuple(stop)), **more)
+    return Source(opened.sampler, {"id": opened.model_id, "label": label, "path": str(model)}, opened.check)
+
+
+def server_options(
+    engine: str, endpoints: Sequence[str], body: str, concurrency: int | None, **more: Any
+) -> dict[str, Any]:
+    """The command line's options of a server, as the engine takes them; values of None are the engine's own defaults.
+
+    Raises:
+        InputError: they are given to an engine that reads a folder, or `body` is no JSON object.
+    """
+    given = {name: value for name, value in more.items() if value is not None}
+    if get(engine).reads != "server":
+        if endpoints or body or concurrency or given:
+            raise InputError(
+                f"--engine {engine}: reads a model's folder and takes no server's options; use --engine openai"
+            )
+        return {}
+    from offleash.engines.endpoints import Patience
+
+    try:
+        fields = json.loads(body or "{}")
+    except ValueError as error:
+        raise InputError(f"--body: is no JSON ({error}); give an object such as '{{\"top_k\": -1}}'") from error
+    if not isinstance(fields, dict):
+        raise InputError(f"--body: {body} is no object; give one such as '{{\"top_k\": -1}}'")
+    patience = Patience(concurrency=concurrency) if concurrency is not None else Patience()
+    return {"endpoints": tuple(endpoints), "body": fields, "patience": patience, **given}
 
 
 def choose(task: Task, level: int, split: str, seed: int, problems: int) -> list[Problem]:

@@ -2,11 +2,13 @@
 
 from offleash.nn.load import EMBEDDED, identity, load, load_outline, model_folder
 from offleash.nn.logprobs import PaddedBatch, pad, score
+from offleash.nn.scoring import Scored, perplexity, require_plain_head, score_all
 from offleash.nn.tiny import TinyModel, build, save
 
 __all__ = [
     "EMBEDDED",
     "PaddedBatch",
+    "Scored",
     "TinyModel",
     "build",
     "identity",
@@ -14,6 +16,9 @@ __all__ = [
     "load_outline",
     "model_folder",
     "pad",
+    "perplexity",
+    "require_plain_head",
     "save",
     "score",
+    "score_all",
 ]

@@ -42,9 +42,13 @@ def _rectangle(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tens
 
 
 def _head(
-    hidden_MH: Float[Tensor, "M H"], weight_VH: Float[Tensor, "V H"], target_M: Int[Tensor, " M"], temperature: float
+    hidden_MH: Float[Tensor, "M H"],
+    weight_VH: Float[Tensor, "V H"],
+    bias_V: Float[Tensor, " V"] | None,
+    target_M: Int[Tensor, " M"],
+    temperature: float,
 ) -> tuple[Tensor, Tensor]:
-    logits = torch.nn.functional.linear(hidden_MH, weight_VH).float() / temperature
+    logits = torch.nn.functional.linear(hidden_MH, weight_VH, bias_V).float() / temperature
     logp = logits.log_softmax(-1)
     entropy = -(logp.exp() * logp).sum(-1)
     return logp.gather(-1, target_M[:, None]).squeeze(-1), entropy
@@ -56,7 +60,8 @@ def score(
     """Log-prob of every completion token and entropy of the distribution it came from, in nats, 0 where masked.
 
     Args:
-        model: a causal LM whose backbone is `model.model` and whose head is `model.lm_head` without a bias.
+        model: a causal LM with a key-value cache whose logits are its output layer of the last hidden state
+            (`scoring.require_plain_head` refuses others).
         batch: from `pad`.
         temperature: the sampling temperature; both results are of softmax(logits / temperature).
         chunk: completion tokens whose logits exist at one time; under autograd they are recomputed chunk by chunk in the
@@ -65,13 +70,14 @@ def score(
     batch = PaddedBatch(*(x.to(next(model.parameters()).device) for x in batch))
     hidden_NTH = _hidden(model, batch)
     hidden_MH, target_M = hidden_NTH[batch.mask_NT], batch.completions_NT[batch.mask_NT]
-    weight = model.lm_head.weight
+    head = model.get_output_embeddings()
+    weight, bias = head.weight, getattr(head, "bias", None)
     pieces = []
     for h, y in zip(hidden_MH.split(chunk), target_M.split(chunk), strict=True):
         if torch.is_grad_enabled() and len(hidden_MH) > chunk:
-            pieces.append(checkpoint(_head, h, weight, y, temperature, use_reentrant=False))
+            pieces.append(checkpoint(_head, h, weight, bias, y, temperature, use_reentrant=False))
         else:
-            pieces.append(_head(h, weight, y, temperature))
+            pieces.append(_head(h, weight, bias, y, temperature))
     logp_M = torch.cat([p[0] for p in pieces])
     entropy_M = torch.cat([p[1] for p in pieces])
     zeros = torch.zeros(batch.mask_NT.shape, device=logp_M.device, dtype=logp_M.dtype)
@@ -81,9 +87,9 @@ def score(
 def _hidden(model: PreTrainedModel, batch: PaddedBatch) -> Float[Tensor, "N T H"]:
     """The hidden state that predicts each completion token. The prompts' keys and values carry their gradient."""
     length_P = batch.prompt_mask_PS.sum(1)
-    cache = DynamicCache(config=model.config)
+    decoder, cache = model.get_decoder(), DynamicCache(config=model.config)
     # Right padding under a causal mask: no real token sees padding, so the prompts need no attention mask.
-    prompt_PSH = model.model(input_ids=batch.prompts_PS, past_key_values=cache, use_cache=True).last_hidden_state
+    prompt_PSH = decoder(input_ids=batch.prompts_PS, past_key_values=cache, use_cache=True).last_hidden_state
     last_PH = prompt_PSH[torch.arange(len(length_P), device=length_P.device), length_P - 1]
     first_N1H = last_PH[batch.prompt_of_N][:, None]
     if batch.completions_NT.shape[1] == 1:
@@ -91,7 +97,7 @@ def _hidden(model: PreTrainedModel, batch: PaddedBatch) -> Float[Tensor, "N T H"
     cache.batch_select_indices(batch.prompt_of_N)
     inputs_NT = batch.completions_NT[:, :-1]
     steps = torch.arange(inputs_NT.shape[1], device=inputs_NT.device)
-    rest_NTH = model.model(
+    rest_NTH = decoder(
         input_ids=inputs_NT,
         past_key_values=cache,
         use_cache=True,

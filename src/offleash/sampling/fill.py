@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from offleash.core import Completion, InputError, OffleashError, Problem, rng
-from offleash.engines.base import Request, Sampler
+from offleash.engines.base import Request, Sampler, Unfinished
 from offleash.store import SampleRow, Store, Unverified, VerdictRow, Writer, same_record
 from offleash.tasks import Task
 
@@ -63,7 +63,8 @@ def fill(
 
     Raises:
         InputError: a value that cannot be used, or another process is writing to the store.
-        OffleashError: the disk is full, or the engine does not answer what it was asked; what was written before stays.
+        OffleashError: the disk is full, or the engine gave up or does not answer what it was asked; what was written before
+            stays, and so does what an engine that gave up had finished.
     """
     check_numbers(n, batch, seed)
     wanted = {problem.id: problem for problem in problems}
@@ -80,12 +81,18 @@ def fill(
         verified = _verify_leftovers(store, writer, task, wanted, (name, identity, seed), batch, count)
         for chunk in _chunks(todo, batch):
             requests = [Request(key, wanted[key].prompt, i, rng.key64("sample", seed, key, i)) for key, i in chunk]
-            completions = sampler.generate(requests, count.more)
-            _check(requests, completions)
+            gave_up: Unfinished | None = None
+            try:
+                completions = sampler.generate(requests, count.more)
+                _check(requests, completions)
+            except Unfinished as error:
+                gave_up, completions = error, error.finished
             rows = [SampleRow.of(c, model=name, seed=seed, sampler=identity) for c in completions]
             writer.add_samples(rows)
             writer.add_verdicts([_judge(task, wanted, row) for row in rows])
             count.wrote(len(rows))
+            if gave_up:
+                raise gave_up
     return Filled(count.written, verified + count.written)
 
 

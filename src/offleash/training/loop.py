@@ -130,6 +130,7 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
 def _learner(settings: TrainSettings) -> Learner:
     """The model as training starts from it; with references where any part of the run reads one."""
     model, tokenizer = nn.load(settings.model)
+    nn.require_plain_head(model)  # otherwise the loss would be that of other logits
     wanted = resets_reference(settings) or any(Phase.needs_reference(s) for s in every_setting(settings))
     references = References(model) if wanted else None
     return Learner(model, tokenizer, make_optimizer(model, settings), references)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from offleash import tasks
 from offleash.engines import SamplingSettings
+from offleash.engines.hf import HfEngine
 from offleash.engines.native import NativeEngine
 from offleash.objectives import get as get_objective
 from offleash.training.demonstrations import make_demonstrations
@@ -33,7 +34,8 @@ class Phase:
         self.task = tasks.get(settings.task.name)
         demonstrations = make_demonstrations(self.task, settings)
         sampling = SamplingSettings(settings.rollout.temperature, settings.rollout.max_completion_length)
-        self.engine = NativeEngine(learner.model, learner.tokenizer, sampling, settings.rollout.rows)
+        made = NativeEngine if settings.rollout.engine == "native" else HfEngine
+        self.engine = made(learner.model, learner.tokenizer, sampling, settings.rollout.rows)
         problems = make_problems(self.task, settings, demonstrations)
         self.source = Source(problems, self.engine, learner.tokenizer, demonstrations)
         objective = get_objective(settings.objective.name, **settings.objective.overrides)

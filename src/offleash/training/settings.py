@@ -9,6 +9,7 @@ from offleash.core import InputError, unknown_name
 
 LARGEST = 1_000_000
 """Texts in one step; more is a slip of the keyboard."""
+ENGINES = ("native", "hf")
 ARMS = ("correct", "format", "random", "majority", "incorrect")
 RESETS = ("reference", "optimizer")
 WHEN = ("narrowed", "plateau")
@@ -58,6 +59,8 @@ class RolloutSettings:
     temperature: float = 1.0
     max_completion_length: int = 32
     """Tokens, the end token included."""
+    engine: str = "native"
+    """native, or hf (any causal model, slower); engines elsewhere cannot follow the weights."""
     rows: int = 256
     """Completions decoded at one time."""
     max_rounds: int = 1
@@ -219,6 +222,8 @@ class TrainSettings:
             if stage.steps < 1:
                 raise InputError(f"stages.{i}.steps: {stage.steps} is below 1")
             _known(f"stages.{i}.reset", stage.reset, RESETS)
+        if self.rollout.engine not in ENGINES:
+            raise unknown_name("rollout.engine", self.rollout.engine, ENGINES)
         if self.reward.arm not in ARMS:
             raise unknown_name("reward.arm", self.reward.arm, ARMS)
         if not 0 <= self.reward.gamma <= 1:

@@ -1,33 +1,41 @@
-"""The native engine: continuous batching over a fixed number of rows, prompts read once for all their samples.
-
-    waiting requests -> rows (prompt's keys and values copied from its one prefill) -> decode, all rows together -> done
-
-Finished rows stop counting at once; when a quarter of the rows is idle the live ones are moved together and the free ones
-refilled from the queue.
-"""
+"""The native engine: samples from the trainer's own weights, each prompt read once, one worker thread a core."""
 
 from __future__ import annotations
 
-from collections import Counter
+import warnings
 from collections.abc import Callable, Iterable, Sequence
+from threading import Event, Lock
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from offleash.core import Completion, rng
-from offleash.engines.base import Request, SamplingSettings
-from offleash.engines.native.cache import Cache
-from offleash.engines.native.forward import decode, prefill
-from offleash.engines.native.limits import tokenize
-from offleash.engines.native.sample import sample
+from offleash.core import Completion, InputError, OffleashError
+from offleash.engines.base import Request, SamplingSettings, cut
+from offleash.engines.native.batch import Asked, Batch, Ids, NotFinite, Row, Rows
+from offleash.engines.native.generic import Generic, GenericRows
+from offleash.engines.native.limits import end_tokens, reads, tokenize
+from offleash.engines.native.rows import NativeRows
+from offleash.engines.native.shares import Cancelled, in_threads, split
+from offleash.engines.native.stops import Stops
 from offleash.engines.native.weights import Decoder
+from offleash.nn.load import check_finite
 
 
 class NativeEngine:
-    """Samples from a model's own weights. Call `refresh` after the weights have changed."""
+    """Samples from a model's own weights. Call `refresh` after the weights have changed.
+
+    Args:
+        model: any causal language model. Families of `limits.FAMILIES` are decoded by the engine itself, others by their own
+            forward.
+        tokenizer: must name an end token, unless the model's generation config does or there are stop strings.
+        rows: requests decoded at one time, over all worker threads.
+        dtype: of the products with weights; None is the model's own. Anything else makes a packed copy, and only for the
+            families that the engine decodes itself.
+
+    Raises:
+        InputError: nothing could end a completion.
+    """
 
     name = "native"
 
@@ -37,10 +45,12 @@ class NativeEngine:
         tokenizer: PreTrainedTokenizerBase,
         sampling: SamplingSettings,
         rows: int = 256,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        self.tokenizer, self.sampling, self.rows = tokenizer, sampling, rows
-        self.decoder = Decoder(model)
-        self.eos = {tokenizer.eos_token_id}
+        self.model, self.tokenizer, self.sampling, self.rows = model, tokenizer, sampling, rows
+        self.decoder = Decoder(model, dtype) if reads(model.config) else Generic(model)
+        self.ends = end_tokens(tokenizer, model.generation_config, sampling.stop)
+        self.spelled = Stops(tokenizer, sampling.stop) if sampling.stop else None
 
     def refresh(self) -> None:
         """Read the model's present weights."""
@@ -61,160 +71,116 @@ class NativeEngine:
         }
 
     def generate(
-        self, requests: Sequence[Request], on_finished: Callable[[int], None] | None = None
+        self,
+        requests: Sequence[Request],
+        on_finished: Callable[[int], None] | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> list[Completion]:
         """One completion for each request, in their order.
 
         Args:
-            requests: those with the same prompt share one prefill when they stand together.
-            on_finished: called with the number of newly finished requests.
+            requests: those with the same prompt share its prefill.
+            on_finished: called with the number of newly finished requests, by one thread at a time.
+            lengths: for measurements: how many tokens each request gets, whatever it says.
+
+        Raises:
+            InputError: a prompt is empty or too long, or a weight is not finite (names the tensor).
+            OffleashError: the numbers overflow though the weights are finite, or not even one row fits into memory.
         """
         if not requests:
             return []
-        with torch.inference_mode():
-            return _Batch(self, requests, on_finished).run()
+        ids = {text: tuple(found) for text, found in self.tokenize(r.prompt for r in requests).items()}
+        limits = lengths or [self.sampling.max_completion_length] * len(requests)
+        asked = [Asked(ids[r.prompt], r.key, limit) for r, limit in zip(requests, limits, strict=True)]
+        workers = torch.get_num_threads() if self.decoder.device.type == "cpu" else 1
+        lock = Lock()
 
+        def draw(share: list[int], stop: Event) -> dict[int, Row]:
+            def tell(count: int) -> None:
+                if stop.is_set():
+                    raise Cancelled
+                if on_finished:
+                    with lock:
+                        on_finished(count)
 
-class _Batch:
-    """The state of one `generate` call."""
+            found = self._share([asked[i] for i in share], workers, self.ends if lengths is None else [], tell)
+            return {share[i]: row for i, row in found.items()}
 
-    def __init__(
-        self, engine: NativeEngine, requests: Sequence[Request], on_finished: Callable[[int], None] | None
-    ) -> None:
-        self.engine, self.requests, self.on_finished = engine, requests, on_finished
-        self.decoder, self.limit = engine.decoder, engine.sampling.max_completion_length
-        device = self.decoder.device
-        self.prompts = engine.tokenize(r.prompt for r in requests)
-        longest = max(map(len, self.prompts.values())) + self.limit
-        self.capacity = min(engine.rows, len(requests))
-        self.cache = Cache(self.decoder, self.capacity, longest)
-        self.pending = Counter(r.prompt for r in requests)
-        self.prefixes: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
-        self.next = 0
-        self.live = 0
-        self.request_R = torch.zeros(self.capacity, dtype=torch.long, device=device)
-        self.step_R = torch.zeros(self.capacity, dtype=torch.long, device=device)
-        self.token_R = torch.zeros(self.capacity, dtype=torch.long, device=device)
-        self.alive_R = torch.zeros(self.capacity, dtype=torch.bool, device=device)
-        self.uniform_RT = torch.zeros((self.capacity, self.limit), dtype=torch.float64, device=device)
-        n = len(requests)
-        self.tokens = torch.zeros((n, self.limit), dtype=torch.long, device=device)
-        self.logprobs = torch.zeros((n, self.limit), device=device)
-        self.entropies = torch.zeros((n, self.limit), device=device)
-        self.lengths = torch.zeros(n, dtype=torch.long, device=device)
-        self.stopped = torch.zeros(n, dtype=torch.bool, device=device)
-        self.eos = torch.tensor(sorted(engine.eos), device=device)
+        rows: dict[int, Row] = {}
+        for part in in_threads(draw, split([a.prompt for a in asked], workers, self.rows), workers):
+            rows |= part
+        return self._completions(requests, [rows[i] for i in range(len(requests))])
 
-    def run(self) -> list[Completion]:
-        self._admit()
-        while self.live:
-            logits = decode(self.decoder, self.token_R[: self.live], self.cache, self.live)
-            self.cache.length[: self.live] += self.alive_R[: self.live]
-            self._take(torch.arange(self.live, device=logits.device), logits)
-            alive = int(self.alive_R[: self.live].sum())
-            waiting = self.next < len(self.requests)
-            if alive < self.live and (alive == 0 or alive <= 0.75 * (self.capacity if waiting else self.live)):
-                self._compact()
-                self._admit()
-        return self._collect()
+    def _share(self, asked: list[Asked], workers: int, ends: list[int], tell: Callable[[int], None]) -> dict[int, Row]:
+        """Draw a share. Out of memory, what is finished is kept and the rest goes on with half the rows."""
+        found: dict[int, Row] = {}
+        left = list(range(len(asked)))
+        while left:
+            capacity = min(max(1, self.rows // workers), len(left))
+            some, short = self._try([asked[i] for i in left], capacity, ends, tell)
+            found |= {left[i]: row for i, row in some.items()}
+            left = [j for i, j in enumerate(left) if i not in some]
+            if short:
+                self._halve(capacity, workers, short)
+        return found
 
-    def _take(self, rows: Tensor, logits: Tensor) -> None:
-        """Sample the next token of the given rows and record it for those still alive."""
-        step = self.step_R[rows]
-        uniform = self.uniform_RT[rows, step.clamp(max=self.limit - 1)]
-        token, logprob, entropy = sample(logits, uniform, self.engine.sampling.temperature)
-        self.token_R[rows] = token
-        alive = self.alive_R[rows]
-        r, s = self.request_R[rows][alive], step[alive]
-        self.tokens[r, s], self.logprobs[r, s], self.entropies[r, s] = token[alive], logprob[alive], entropy[alive]
-        ended = torch.isin(token, self.eos) & alive
-        full = (step + 1 >= self.limit) & alive
-        self.lengths[r] = s + 1
-        self.stopped[self.request_R[rows][ended]] = True
-        self.alive_R[rows] = alive & ~ended & ~full
-        self.step_R[rows] = step + 1
-        done = int((ended | full).sum())
-        if done and self.on_finished:
-            self.on_finished(done)
+    @torch.inference_mode()
+    def _try(
+        self, asked: list[Asked], capacity: int, ends: list[int], tell: Callable[[int], None]
+    ) -> tuple[dict[int, Row], str]:
+        """The finished requests, and why it is not all of them: the message of the allocator, or nothing."""
+        batch = None
+        try:
+            rows = self._rows([a.prompt for a in asked], capacity)
+            batch = Batch(rows, asked, capacity, self.sampling.temperature, ends, self.spelled, tell)
+            return batch.run(), ""
+        except NotFinite:
+            raise self._not_finite() from None
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            return batch.drawn() if batch else {}, str(error).strip().splitlines()[0] if str(error) else "out of memory"
 
-    def _compact(self) -> None:
-        """Move the live rows to the front."""
-        keep = self.alive_R[: self.live].nonzero().squeeze(-1)
-        self.cache.keep(keep)
-        for state in (self.request_R, self.step_R, self.token_R, self.alive_R, self.uniform_RT):
-            state[: len(keep)] = state[keep]
-        self.live = len(keep)
+    def _rows(self, prompts: list[Ids], capacity: int) -> Rows:
+        if isinstance(self.decoder, Generic):
+            return GenericRows(self.decoder)
+        return NativeRows(self.decoder, prompts, capacity, self.sampling.max_completion_length)
 
-    def _admit(self) -> None:
-        """Fill free rows from the queue, sample their first token from the prompt's own logits."""
-        while self.next < len(self.requests) and self.live < self.capacity:
-            batch = self.requests[self.next : self.next + self.capacity - self.live]
-            rows = torch.arange(self.live, self.live + len(batch), device=self.decoder.device)
-            logits = self._place(batch, rows)
-            keys = np.array([r.key for r in batch], dtype=np.uint64)
-            self.uniform_RT[rows] = torch.from_numpy(rng.uniforms(keys, 0, self.limit)).to(self.uniform_RT.device)
-            self.request_R[rows] = torch.arange(self.next, self.next + len(batch), device=rows.device)
-            self.step_R[rows], self.alive_R[rows] = 0, True
-            self.next += len(batch)
-            self.live += len(batch)
-            self._take(rows, logits)
-            if not bool(self.alive_R[rows].all()):
-                self._compact()
+    def _halve(self, capacity: int, workers: int, why: str) -> None:
+        if capacity <= 1:
+            raise OffleashError(
+                f"engine: out of memory with a single row ({why}); use a smaller model or shorter lengths"
+            )
+        rows = capacity * workers
+        self.rows = min(self.rows, rows // 2)
+        warnings.warn(f"engine: out of memory with {rows} rows ({why}); going on with {self.rows}", stacklevel=2)
 
-    def _place(self, batch: Sequence[Request], rows: Tensor) -> Tensor:
-        """Copy each request's prompt into its row; returns the logits of the first token."""
-        prompts = list(dict.fromkeys(r.prompt for r in batch))
-        self._prefill([p for p in prompts if p not in self.prefixes])
-        place = {p: i for i, p in enumerate(prompts)}
-        which = torch.tensor([place[r.prompt] for r in batch], device=rows.device)
-        width = max(len(self.prompts[p]) for p in prompts)
-        pad = [torch.nn.functional.pad(self.prefixes[p][0], (0, 0, 0, width - len(self.prompts[p]))) for p in prompts]
-        pad_v = [torch.nn.functional.pad(self.prefixes[p][1], (0, 0, 0, width - len(self.prompts[p]))) for p in prompts]
-        lengths = torch.tensor([len(self.prompts[p]) for p in prompts], device=rows.device)
-        self.cache.fill(rows, torch.stack(pad, 1)[:, which], torch.stack(pad_v, 1)[:, which], lengths[which])
-        logits = torch.stack([self.prefixes[p][2] for p in prompts])[which]
-        self.pending.subtract(r.prompt for r in batch)
-        for p in prompts:
-            if self.pending[p] <= 0:
-                del self.prefixes[p]
-        return logits
+    def _not_finite(self) -> OffleashError:
+        try:
+            check_finite(self.model)
+        except InputError as error:
+            return error
+        dtype = str(self.decoder.dtype).removeprefix("torch.")
+        return OffleashError(f"engine: the model's logits are not finite though its weights are; {dtype} overflows")
 
-    def _prefill(self, prompts: list[str]) -> None:
-        for start in range(0, len(prompts), 64):
-            part = prompts[start : start + 64]
-            lengths = [len(self.prompts[p]) for p in part]
-            ids = torch.zeros((len(part), max(lengths)), dtype=torch.long)
-            for i, p in enumerate(part):
-                ids[i, : lengths[i]] = torch.tensor(self.prompts[p])
-            device = self.decoder.device
-            keys, values, logits = prefill(self.decoder, ids.to(device), torch.tensor(lengths, device=device))
-            for i, p in enumerate(part):
-                self.prefixes[p] = (keys[:, i, :, : lengths[i]], values[:, i, :, : lengths[i]], logits[i])
-
-    def _collect(self) -> list[Completion]:
-        lengths, stopped = self.lengths.tolist(), self.stopped.tolist()
-        tokens = [row[:k] for row, k in zip(self.tokens.tolist(), lengths, strict=True)]
-        texts = self.engine.tokenizer.batch_decode(
-            [row[:-1] if stop else row for row, stop in zip(tokens, stopped, strict=True)], skip_special_tokens=False
-        )
+    def _completions(self, requests: Sequence[Request], rows: Sequence[Row]) -> list[Completion]:
+        ends = set(self.ends)
+        shown = [row.ids[:-1] if row.ids[-1] in ends else row.ids for row in rows]
+        texts = self.tokenizer.batch_decode(shown, skip_special_tokens=False)
         return [
             Completion(
                 problem_id=request.problem_id,
                 index=request.index,
-                text=text,
-                token_ids=tuple(row),
-                logprobs=tuple(logprobs[:k]),
-                entropies=tuple(entropies[:k]),
-                finish_reason="stop" if stop else "length",
+                text=cut(text, self.sampling.stop)[0],
+                token_ids=tuple(row.ids),
+                logprobs=tuple(row.logprobs),
+                entropies=tuple(row.entropies),
+                finish_reason="stop" if row.stopped else "length",
             )
-            for request, text, row, logprobs, entropies, k, stop in zip(
-                self.requests,
-                texts,
-                tokens,
-                self.logprobs.tolist(),
-                self.entropies.tolist(),
-                lengths,
-                stopped,
-                strict=True,
-            )
+            for request, text, row in zip(requests, texts, rows, strict=True)
         ]
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """CUDA has an error of its own; the CPU allocator says so in words."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

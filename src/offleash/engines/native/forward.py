@@ -1,6 +1,7 @@
 """The decoder's arithmetic: prefill of whole prompts and one decode step for many rows.
 
-Suffixes: R rows (sequences), S positions computed now, T positions in the cache, H hidden, A heads, D head width.
+Suffixes: R rows (sequences), S positions computed now, T positions in the cache, H hidden, A query heads, K key heads, Q query
+heads of one key head (A = K Q), D head width, G prompts (groups of rows), M rows of the largest group.
 """
 
 from __future__ import annotations
@@ -9,87 +10,113 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from offleash.engines.native.cache import Cache
+from offleash.engines.native.cache import Cache, Step
 from offleash.engines.native.weights import Decoder, Layer
 
 
-def _rotate(x_RASD: Tensor, cos_RSD: Tensor, sin_RSD: Tensor) -> Tensor:
-    half = x_RASD.shape[-1] // 2
-    turned = torch.cat([-x_RASD[..., half:], x_RASD[..., :half]], -1)
-    return x_RASD * cos_RSD[:, None] + turned * sin_RSD[:, None]
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.linear(x.to(weight.dtype), weight, bias).to(x.dtype)
 
 
-def _qkv(
-    decoder: Decoder, layer: Layer, x_RSH: Tensor, cos_RSD: Tensor, sin_RSD: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    rows, steps, _ = x_RSH.shape
-    h = F.rms_norm(x_RSH, (x_RSH.shape[-1],), layer.input_norm, decoder.eps)
-    a, kv, d = decoder.heads, decoder.kv_heads, decoder.head_dim
-    qkv = F.linear(h, layer.qkv, layer.qkv_bias).view(rows, steps, a + 2 * kv, d).transpose(1, 2)
-    q, k, v = qkv.split([a, kv, kv], dim=1)
+def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return F.rms_norm(x, (x.shape[-1],), weight, eps)
+
+
+def _add_linear(x_RH: Tensor, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x + h W' + b, in place."""
+    if weight.dtype == x_RH.dtype:
+        x_RH.addmm_(h, weight.t())
+    else:
+        x_RH.add_(F.linear(h.to(weight.dtype), weight))
+    return x_RH if bias is None else x_RH.add_(bias)
+
+
+def _pairs(x: Tensor) -> Tensor:
+    return torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+
+
+def _turned(x: Tensor, turn: Tensor) -> Tensor:
+    return torch.view_as_real(_pairs(x) * turn).flatten(-2).to(x.dtype)
+
+
+def _qkv(decoder: Decoder, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries (..., A, D), keys and values (..., K, D), not yet rotated."""
+    a, k, d = decoder.heads, decoder.kv_heads, decoder.head_dim
+    qkv = _linear(_norm(x, layer.input_norm, decoder.eps), layer.qkv, layer.qkv_bias)
+    q, keys, values = qkv.unflatten(-1, (a + 2 * k, d)).split([a, k, k], dim=-2)
     if layer.q_norm is not None and layer.k_norm is not None:
-        q = F.rms_norm(q, (d,), layer.q_norm, decoder.eps)
-        k = F.rms_norm(k, (d,), layer.k_norm, decoder.eps)
-    return _rotate(q, cos_RSD, sin_RSD), _rotate(k, cos_RSD, sin_RSD), v
+        q, keys = _norm(q, layer.q_norm, decoder.eps), _norm(keys, layer.k_norm, decoder.eps)
+    return q, keys, values
 
 
-def _finish_layer(decoder: Decoder, layer: Layer, x_RSH: Tensor, attended_RASD: Tensor) -> Tensor:
-    rows, _, steps, _ = attended_RASD.shape
-    x = x_RSH + F.linear(attended_RASD.transpose(1, 2).reshape(rows, steps, -1), layer.out)
-    h = F.rms_norm(x, (x.shape[-1],), layer.post_norm, decoder.eps)
-    gate, up = F.linear(h, layer.gate_up).chunk(2, dim=-1)
-    return x + F.linear(F.silu(gate) * up, layer.down)
+def _mlp(decoder: Decoder, layer: Layer, x_RH: Tensor) -> Tensor:
+    """x + MLP(norm x), in place."""
+    both = _linear(_norm(x_RH, layer.post_norm, decoder.eps), layer.gate_up, layer.gate_up_bias)
+    gate, up = both.chunk(2, dim=-1)
+    return _add_linear(x_RH, F.silu(gate).mul_(up), layer.down, layer.down_bias)
 
 
 def _logits(decoder: Decoder, x_RH: Tensor) -> Tensor:
-    return F.linear(F.rms_norm(x_RH, (x_RH.shape[-1],), decoder.norm, decoder.eps), decoder.head).float()
+    return F.linear(_norm(x_RH, decoder.norm, decoder.eps).float(), decoder.head)
 
 
-def prefill(decoder: Decoder, ids_RS: Tensor, lengths_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def prefill(decoder: Decoder, ids_GS: Tensor, lengths_G: Tensor) -> tuple[Tensor, Tensor]:
     """Read whole prompts, right-padded.
 
     Returns:
-        keys and values (layers, R, kv heads, S, D), and the float32 logits (R, V) after each row's last token.
+        keys and values (2, layers, G, K, S, D), and the float32 logits (G, V) after each row's last token.
     """
-    rows, steps = ids_RS.shape
-    cos = decoder.cos[:steps].expand(rows, -1, -1)
-    sin = decoder.sin[:steps].expand(rows, -1, -1)
-    x = F.embedding(ids_RS, decoder.embedding)
-    keys, values = [], []
+    groups, steps = ids_GS.shape
+    turn = decoder.turn_TD[:steps, None]
+    x = F.embedding(ids_GS, decoder.embedding).to(decoder.stream).flatten(0, 1)
+    kept: tuple[list[Tensor], list[Tensor]] = ([], [])
     for layer in decoder.layers:
-        q, k, v = _qkv(decoder, layer, x, cos, sin)
-        keys.append(k)
-        values.append(v)
-        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=decoder.heads != decoder.kv_heads)
-        x = _finish_layer(decoder, layer, x, attended)
-    last = x[torch.arange(rows, device=x.device), lengths_R - 1]
-    return torch.stack(keys), torch.stack(values), _logits(decoder, last)
+        q, k, v = (h.unflatten(0, (groups, steps)) for h in _qkv(decoder, layer, x))
+        q, k, v = _turned(q, turn).transpose(1, 2), _turned(k, turn).transpose(1, 2), v.transpose(1, 2)
+        kept[0].append(k)
+        kept[1].append(v)
+        gqa = decoder.heads != decoder.kv_heads
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=gqa)
+        x = _add_linear(x, attended.transpose(1, 2).reshape(groups * steps, -1), layer.out, layer.out_bias)
+        x = _mlp(decoder, layer, x)
+    last = x.view(groups, steps, -1)[torch.arange(groups, device=x.device), lengths_G - 1]
+    return torch.stack([torch.stack(kept[0]), torch.stack(kept[1])]), _logits(decoder, last)
 
 
-def decode(decoder: Decoder, ids_R: Tensor, cache: Cache, rows: int) -> Tensor:
-    """One token for each of the first `rows` rows of the cache; writes its keys and values at each row's length.
-
-    The caller lengthens the rows that go on; a finished row may be decoded again, in place, until it is taken out.
+def decode(decoder: Decoder, ids_R: Tensor, cache: Cache, step: Step) -> Tensor:
+    """One token for each row; writes its keys and values into the step's column of the rows' own cache.
 
     Returns:
         float32 logits (R, V) for the token after it.
     """
-    position_R = cache.length[:rows]
-    width = cache.width(rows) + 1
-    cos, sin = decoder.cos[position_R][:, None], decoder.sin[position_R][:, None]
-    bias = cache.bias(rows, width)
-    index = torch.arange(rows, device=ids_R.device)
-    x = F.embedding(ids_R, decoder.embedding)[:, None]
+    x = F.embedding(ids_R, decoder.embedding).to(decoder.stream)
+    turn = decoder.turn_TD[step.positions_R][:, None]
     for i, layer in enumerate(decoder.layers):
-        q, k, v = _qkv(decoder, layer, x, cos, sin)
-        cache.keys[i][index, :, position_R] = k[:, :, 0]
-        cache.values[i][index, :, position_R] = v[:, :, 0]
-        attended = F.scaled_dot_product_attention(
-            q,
-            cache.keys[i][:rows, :, :width],
-            cache.values[i][:rows, :, :width],
-            attn_mask=bias,
-            enable_gqa=decoder.heads != decoder.kv_heads,
-        )
-        x = _finish_layer(decoder, layer, x, attended)
-    return _logits(decoder, x[:, 0])
+        q, k, v = _qkv(decoder, layer, x)
+        q = _turned(q, turn)
+        cache.write(i, step, _turned(k, turn), v)
+        x = _add_linear(x, _attend(decoder, cache, step, i, q), layer.out, layer.out_bias)
+        x = _mlp(decoder, layer, x)
+    return _logits(decoder, x)
+
+
+def _attend(decoder: Decoder, cache: Cache, step: Step, layer: int, q_RAD: Tensor) -> Tensor:
+    """Attention of each row to its group's prompt and its own completion, (R, A D).
+
+    A group's queries stand below each other, so the prompt's keys are read once for all of them; rows whose group is smaller
+    than the largest leave gaps in that rectangle.
+    """
+    rows, d, reps = len(q_RAD), decoder.head_dim, decoder.heads // decoder.kv_heads
+    q = q_RAD.reshape(rows * decoder.kv_heads, reps, d)
+    prompt_k, prompt_v = cache.prompt(layer, step)
+    own_k, own_v = cache.own(layer, step)
+    stacked = q.index_select(0, step.grid).view(len(prompt_k), -1, d)
+    to_prompt = (
+        torch.bmm(stacked, prompt_k.transpose(1, 2)).view(-1, reps, prompt_k.shape[1]).index_select(0, step.ungrid)
+    )
+    scores = torch.cat([to_prompt, torch.bmm(q, own_k.transpose(1, 2))], -1).view(rows, decoder.heads, -1)
+    p = torch.add(step.bias_RT[:, None], scores, alpha=d**-0.5).softmax(-1).view(len(q), reps, -1)
+    p_prompt, p_own = p.split([prompt_k.shape[1], own_k.shape[1]], dim=-1)
+    p_stacked = p_prompt.index_select(0, step.grid).view(len(prompt_k), -1, prompt_k.shape[1])
+    mixed = torch.bmm(p_stacked, prompt_v).view(-1, reps, d).index_select(0, step.ungrid)
+    return mixed.baddbmm_(p_own, own_v).view(rows, -1)

@@ -29,6 +29,7 @@ def sample(logits_RV: Tensor, uniform_R: Tensor, temperature: float) -> tuple[Te
         )
     else:
         token = logp.argmax(-1)
-    # A probability that underflows to 0 contributes 0, not 0 * -inf.
-    entropy = -(p * logp.clamp(min=-1e4)).sum(-1)
-    return token, logp.gather(-1, token[:, None]).squeeze(-1), entropy
+    logprob = logp.gather(-1, token[:, None]).squeeze(-1)
+    # A probability that underflows to 0 contributes 0, not 0 * -inf. In place: a large vocabulary's rows are megabytes.
+    entropy = -logp.clamp_(min=-1e4).mul_(p).sum(-1)
+    return token, logprob, entropy

@@ -1,11 +1,13 @@
-"""The weights of a decoder, fused for fast decoding: one product for q, k, v and one for gate and up.
+"""The weights of a decoder, fused for fast decoding: one product for q, k and v, one for gate and up.
 
-The fused tensors are copies, refreshed by `refresh` after a training step (a few ms for small models); all others are the
-trainer's own tensors, read in place.
+The fused tensors are copies, refreshed by `refresh` after a training step; the others are the trainer's own tensors, read in
+place, unless another dtype is asked for. In the copies of q and k, components that rotate together stand side by side, so that
+a rotation is one complex product; that leaves their products as they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,15 +28,24 @@ class Layer:
     q_norm: Tensor | None
     k_norm: Tensor | None
     out: Tensor
+    out_bias: Tensor | None
     post_norm: Tensor
     gate_up: Tensor
+    gate_up_bias: Tensor | None
     down: Tensor
+    down_bias: Tensor | None
 
 
 class Decoder:
-    """A Llama-like model taken apart: embedding, layers, final norm, head, rotary tables."""
+    """A Llama-like model taken apart: embedding, layers, final norm, head, rotary tables.
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    Args:
+        model: of a family that `limits.reads` accepts.
+        dtype: of the layers' matrices; None is the model's own. The final head is float32 in any case, and so are, on a CPU,
+            the residual stream, norms and attention: only the products with weights are made in `dtype`.
+    """
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype | None = None) -> None:
         config = model.config
         self.context = context_length(config)
         self.model = model
@@ -43,12 +54,14 @@ class Decoder:
         self.head_dim: int = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.eps: float = config.rms_norm_eps
         self.vocab_size: int = config.vocab_size
-        self.embedding: Tensor = model.model.embed_tokens.weight
-        self.device, self.dtype = self.embedding.device, self.embedding.dtype
+        weight = model.model.embed_tokens.weight
+        self.device, self.dtype = weight.device, dtype or weight.dtype
+        self.stream = torch.float32 if self.device.type == "cpu" else self.dtype
         positions = torch.arange(self.context, device=self.device)[None]
         with torch.no_grad():
-            cos, sin = model.model.rotary_emb(self.embedding[:1, None], positions)
-        self.cos, self.sin = cos[0].to(self.dtype), sin[0].to(self.dtype)
+            cos, sin = model.model.rotary_emb(torch.empty(0, device=self.device), positions)
+        half = self.head_dim // 2
+        self.turn_TD = torch.complex(cos[0, :, :half].float(), sin[0, :, :half].float())
         self.layers: list[Layer] = []
         self.refresh()
 
@@ -56,22 +69,48 @@ class Decoder:
     def refresh(self) -> None:
         """Read the model's present weights."""
         self.layers = [self._layer(layer) for layer in self.model.model.layers]
-        self.norm: Tensor = self.model.model.norm.weight.detach()
-        self.head: Tensor = self.model.lm_head.weight.detach()
-        self.embedding = self.model.model.embed_tokens.weight.detach()
+        self.norm = self._vector(self.model.model.norm.weight)
+        self.embedding = _whole(self.model.model.embed_tokens.weight)
+        self.head = _whole(self.model.lm_head.weight).float()
 
-    @staticmethod
-    def _layer(layer: Any) -> Layer:
+    def _layer(self, layer: Any) -> Layer:
         attention, mlp = layer.self_attn, layer.mlp
-        parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+        q, k, v = attention.q_proj, attention.k_proj, attention.v_proj
+        normed = hasattr(attention, "q_norm")
+        biased = q.bias is not None
         return Layer(
-            input_norm=layer.input_layernorm.weight.detach(),
-            qkv=torch.cat([p.weight for p in parts]),
-            qkv_bias=torch.cat([p.bias for p in parts]) if parts[0].bias is not None else None,
-            q_norm=attention.q_norm.weight.detach() if hasattr(attention, "q_norm") else None,
-            k_norm=attention.k_norm.weight.detach() if hasattr(attention, "k_norm") else None,
-            out=attention.o_proj.weight.detach(),
-            post_norm=layer.post_attention_layernorm.weight.detach(),
-            gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),
-            down=mlp.down_proj.weight.detach(),
+            input_norm=self._vector(layer.input_layernorm.weight),
+            qkv=self._matrix(self._paired(q.weight), self._paired(k.weight), _whole(v.weight)),
+            qkv_bias=self._matrix(self._paired(q.bias), self._paired(k.bias), _whole(v.bias)) if biased else None,
+            q_norm=self._vector(self._paired(attention.q_norm.weight)) if normed else None,
+            k_norm=self._vector(self._paired(attention.k_norm.weight)) if normed else None,
+            out=self._matrix(_whole(attention.o_proj.weight)),
+            out_bias=self._bias(attention.o_proj),
+            post_norm=self._vector(layer.post_attention_layernorm.weight),
+            gate_up=self._matrix(_whole(mlp.gate_proj.weight), _whole(mlp.up_proj.weight)),
+            gate_up_bias=self._bias(mlp.gate_proj, mlp.up_proj),
+            down=self._matrix(_whole(mlp.down_proj.weight)),
+            down_bias=self._bias(mlp.down_proj),
         )
+
+    def _paired(self, weight: Tensor) -> Tensor:
+        """Rows (head, D) with component j beside the one it rotates with, j + D / 2."""
+        weight = _whole(weight)
+        return weight.view(-1, 2, self.head_dim // 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
+
+    def _matrix(self, *parts: Tensor) -> Tensor:
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)).to(self.dtype)
+
+    def _vector(self, weight: Tensor) -> Tensor:
+        return _whole(weight).to(self.stream)
+
+    def _bias(self, *linears: Any) -> Tensor | None:
+        biases: Sequence[Tensor] = [_whole(x.bias) for x in linears if x.bias is not None]
+        return self._matrix(*biases) if biases else None
+
+
+def _whole(weight: Tensor) -> Tensor:
+    """A parameter's values; a sharded one is gathered."""
+    weight = weight.detach()
+    full = getattr(weight, "full_tensor", None)
+    return weight if full is None else full()
