@@ -66,6 +66,14 @@ def test_kappa_at_its_ends() -> None:
     assert perfect.kappa.value == 1 and 0.8 < perfect.kappa.low < 0.99  # 50 agreements do not prove the next
 
 
+def test_where_both_pass_everything_kappa_is_undefined_without_a_warning() -> None:
+    """pytest turns warnings into errors: numpy's "All-NaN slice" must not reach a user."""
+    for verdict in (True, False):
+        got = agreement([verdict] * 8, [verdict] * 8, [f"p{i % 4}" for i in range(8)])
+        assert math.isnan(got.kappa.value) and "the same verdict" in got.kappa.reason
+        assert got.disagreement.value == 0 and 0 < got.disagreement.high < 1
+
+
 def test_undecided_are_counted_and_left_out() -> None:
     got = agreement([True, None, False, None], [True, True, None, None])
     assert got.samples == 1 and got.undecided == (2, 2) and got.disagreement.value == 0
@@ -144,6 +152,17 @@ def test_false_positive_rate_from_an_audit() -> None:
     assert math.isnan(false_positive_rate(false_share(0, 100), counts([10], 10)).value)
     with pytest.raises(InputError, match="n: the counts hold no"):
         false_positive_rate(false_share(0, 100), counts([0], 0))
+
+
+def test_an_unknown_false_positive_rate_is_passed_on() -> None:
+    """Every sample positive, none of the audited ones false: the rate is NaN, and so is what hangs on it, for the same reason."""
+    rate = false_positive_rate(false_share(0, 100), counts([10, 10], 10))
+    assert all(math.isnan(x) for x in (rate.value, rate.low, rate.high)) and "no wrong sample is known" in rate.reason
+    alone, left = false_pass(rate, [1, 8]), corrected_curve(counts([10, 10], 10), rate, [1, 8, 16])
+    for got in (alone[1], alone[8], left[1], left[8]):
+        assert math.isnan(got.value) and math.isnan(got.high) and got.reason == rate.reason
+    assert "n >= 16" in left[16].reason and "rate of unknown" in left[1].method
+    assert false_positive_rate(false_share(3, 100), counts([10], 10)).value == 1  # all wrong samples pass
 
 
 def test_correction_is_unbiased() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -25,6 +28,8 @@ from offleash.boundary import (
     repeated_share,
     words,
 )
+from offleash.boundary.collapse import _OPERATOR, ANSWER, FORMATS
+from offleash.boundary.repetition import _WORD, GRAM, Loop, _distances, _speaks
 from offleash.core import InputError
 
 # --------------------------------------------------------------------------------------------------------- format
@@ -50,6 +55,36 @@ from offleash.core import InputError
 )
 def test_formats(text: str, name: str) -> None:
     assert classify_format(text) == name
+
+
+PATTERNS = {**FORMATS, "answer": ANSWER, "operator": _OPERATOR, "word": _WORD}
+RUNS = ["\n", " ", "\t", "\r\n", "\n ", " \n", "(", ")", "[", "]", "{", "}", "`", "```\n", "-", "- ", "*", "1", "1 ", "1.\n", "1,",
+        "a", "\\", "<", "def ", "def\n", "step ", "answer ", "\\boxed ", "1 + ", "#"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_no_pattern_is_quadratic_in_a_run(name: str) -> None:
+    """Twice the run takes twice the CPU time, and less than three times, up to the time of looking at each character once."""
+    pattern, size = PATTERNS[name], 100_000
+    every = re.compile(r"[^\0]")
+
+    def cost(pattern: re.Pattern[str], text: str) -> float:
+        began = time.process_time()
+        pattern.findall(text) if name in ("operator", "word") else pattern.search(text)
+        return time.process_time() - began
+
+    for run in RUNS:
+        one, two = (run * (n // len(run)) + "x" for n in (size, 2 * size))
+        for attempt in range(5):  # others may take the processor meanwhile
+            spare = 0.0
+            if attempt:
+                began = time.process_time()
+                every.findall(two)
+                spare = time.process_time() - began
+            if cost(pattern, two) < 3 * cost(pattern, one) + spare:
+                break
+        else:
+            raise AssertionError(f"{name}: {run!r}")
 
 
 def test_shares_and_drift_by_hand() -> None:
@@ -165,6 +200,53 @@ def test_random_texts_with_and_without_a_planted_loop() -> None:
         assert found.repeats == pytest.approx(repeats, abs=2 / period + 0.01)
 
 
+def loop_by_definition(tokens: list[str], least_repeats: int, least_span: int) -> Loop | None:
+    """Every distance between two equal grams is tried, and every run of agreements is measured."""
+    codes = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    ids, found = np.array([codes[token] for token in tokens], dtype=np.int64), None
+    for period in _distances(ids, max(1, min(GRAM, least_span - least_span // least_repeats))):
+        same, start = [*(ids[period:] == ids[:-period]).tolist(), False], None
+        for i, agrees in enumerate(same):
+            if agrees and start is None:
+                start = i
+            elif not agrees and start is not None:
+                span = i - start + period
+                enough = span >= max(least_span, least_repeats * period) and (found is None or span > found.span)
+                if enough and any(_speaks(token) for token in tokens[start : start + period]):
+                    found = Loop(start, period, span / period, span)
+                start = None
+    return found
+
+
+def test_find_loop_is_its_definition() -> None:
+    generator, loops = np.random.default_rng(0), 0
+    for _ in range(1500):
+        size, alphabet = int(generator.integers(0, 120)), int(generator.integers(1, 6))
+        tokens = [["a", "b", "-", "|", "c"][i] for i in generator.integers(0, alphabet, size)]
+        if generator.random() < 0.5:
+            period = int(generator.integers(1, 12))
+            tokens = tokens[:20] + tokens[20 : 20 + period] * int(generator.integers(1, 12)) + tokens[20:]
+        least = {"least_repeats": int(generator.integers(2, 6)), "least_span": int(generator.integers(1, 40))}
+        found = find_loop(tokens, **least)
+        assert found == loop_by_definition(tokens, **least)
+        loops += found is not None
+    assert 300 < loops < 1200
+
+
+def test_distances_too_long_for_a_loop_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Templated text: the same phrases at hundreds of distances, of which only those below a quarter of the text can be loops."""
+    looked = []
+    from offleash.boundary import repetition
+
+    plain = repetition._runs
+    monkeypatch.setattr(repetition, "_runs", lambda same, least: looked.append(len(same)) or plain(same, least))
+    generator = np.random.default_rng(0)
+    phrase = [f"t{i}" for i in range(10)]
+    tokens = [w for _ in range(200) for w in (*phrase, *(f"w{i}" for i in generator.integers(0, 10**6, 3)))]
+    tokens += [f"u{i}" for i in range(6000)] + phrase  # far from the last
+    assert find_loop(tokens) is None and looked and min(looked) >= len(tokens) * 3 / 4
+
+
 def test_trap_a_share_of_grams_confuses_enumeration_and_loop() -> None:
     template = " ".join(f"Now we carefully check whether the next candidate in our list works: {i}." for i in range(40))
     assert repeated_share(words(template)) > 0.3 and find_loop(words(template)) is None
@@ -194,6 +276,69 @@ def test_length_ratio_by_hand() -> None:
     assert {q: e.value for q, e in got.items()} == pytest.approx({0.1: 0.5, 0.5: 0.5, 0.9: 0.5})
     assert length_ratio([510.7], [45.7])[0.5].value == pytest.approx(0.0895, abs=1e-4)
     assert "the 0.5 quantile of the lengths before is 0" in length_ratio([0, 0, 0], [1, 2, 3])[0.5].reason
+
+
+def test_trap_lengths_on_a_step_between_whole_numbers() -> None:
+    """Half of the problems answer in 23 tokens and half in 24, and B is longer once: plain quantiles gave 1.021 with [1.000, 1.000]."""
+    owners, short = [str(i) for i in range(100) for _ in range(8)], np.repeat(np.arange(100) < 50, 8)
+    before = np.where(short, 23, 24)
+    after = before.copy()
+    after[0] = 24
+    got = length_ratio(before, after, owners, owners, quantiles=(0.5,))[0.5]
+    assert 1 <= got.low <= got.value <= got.high < 1.01
+    cut = np.where(np.arange(1000) < 400, np.arange(1000) % 200 + 100, 1024)  # 60% ended by the token limit
+    assert length_ratio(np.full(1000, 512), cut)[0.5].value == pytest.approx(2, abs=1e-6)
+
+
+def test_value_lies_in_its_interval() -> None:
+    generator = np.random.default_rng(1)
+    for seed in range(80):
+        problems, each, top = (
+            int(generator.integers(2, 40)),
+            int(generator.integers(1, 20)),
+            int(generator.integers(2, 6)),
+        )
+        owners = [str(i) for i in range(problems) for _ in range(each)]
+        step = np.repeat(generator.integers(0, top, problems), each) + 20
+        half = np.where(np.repeat(np.arange(problems) < problems // 2, each), 10, 1000)
+        once = half.copy()
+        once[generator.integers(0, len(once))] = 1000
+        wide = np.repeat(generator.integers(1, 1000, (2, problems)), each, axis=1)
+        noise = generator.integers(20, 20 + top, (2, problems * each))
+        given = (owners, owners) if seed % 3 else (None, None)
+        for x, y in ((step, step + (generator.random(len(step)) < 0.98)), (half, once), wide, noise):
+            for got in length_ratio(x, y, *given, quantiles=(0.1, 0.5, 0.9), seed=seed, replicates=200).values():
+                assert got.low - 1e-9 <= got.value <= got.high + 1e-9, (seed, got)
+
+
+def test_length_ratio_in_flat_memory() -> None:
+    """100 problems of 1,024 samples: 3.2 MB of lengths and owners, replicates of at most a million weights; it took 820 MB for 128."""
+    generator = np.random.default_rng(0)
+    owners = np.repeat([f"{i:03d}" for i in range(100)], 1024).tolist()
+    level = generator.normal(4, 0.5, (100, 1))
+    x, y = (np.round(np.exp(generator.normal(level, 0.3, (100, 1024)))).ravel() for _ in range(2))
+    tracemalloc.start()
+    length_ratio(x, y, owners, owners)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6
+
+
+def test_one_problem_alone_has_no_interval_of_lengths() -> None:
+    got = length_ratio([10, 20, 30], [5, 10, 15], ["p"] * 3, ["p"] * 3)[0.5]
+    assert got.value == pytest.approx(0.5) and math.isnan(got.low) and "alone has no interval" in got.method
+
+
+def test_length_interval_covers_whole_numbers() -> None:
+    """40 problems of 8 samples that take 20 to 26 tokens, alike on both sides: the ratio is 1. Standard error of 120 sets: 2%."""
+    generator = np.random.default_rng(0)
+    owners, held = [f"{i:02d}" for i in range(40) for _ in range(8)], 0
+    for seed in range(120):
+        level = generator.normal(23, 1, (40, 1))
+        x, y = (np.round(generator.normal(level, 1, (40, 8))).ravel() for _ in range(2))
+        got = length_ratio(x, y, owners, owners, quantiles=(0.5,), seed=seed, replicates=400)[0.5]
+        held += got.low <= 1 <= got.high
+    assert held / 120 >= 0.95 - 2 * 0.02
 
 
 def test_length_interval_covers() -> None:

@@ -151,7 +151,9 @@ def _by_problem(counts: Floats, level: float, seed: int, replicates: int) -> tup
         low, high = np.nanquantile(values, [tail, 1 - tail], axis=1)
         return float(np.min(low)), float(np.max(high))
 
-    kappa = _kappa(total, *ends(cohens_kappa(worst)), len(counts), note)
+    # Where every sample gets the same verdict, kappa is undefined in the replicates too, and so are its ends.
+    undefined = math.isnan(float(cohens_kappa(total)))
+    kappa = _kappa(total, *((math.nan, math.nan) if undefined else ends(cohens_kappa(worst))), len(counts), note)
     value, replicate = _rates(total), _rates(worst)
     rates = [Estimate(float(value[j]), *ends(replicate[..., j]), len(counts), note) for j in range(3)]
     return kappa, rates
@@ -214,6 +216,9 @@ def false_positive_rate(share: Estimate, counts: Counts) -> Estimate:
     share's, mapped. x is taken as known. One f for all wrong samples is an assumption: where false positives gather on a
     few problems, audit those.
 
+    Returns:
+        An Estimate; NaN with the reason where no wrong sample is known. `false_pass` and `corrected_curve` pass the reason on.
+
     Raises:
         InputError: the counts hold no sample.
     """
@@ -223,18 +228,15 @@ def false_positive_rate(share: Estimate, counts: Counts) -> Estimate:
     x = float(counts.c.sum()) / n
 
     def rate(q: float) -> float:
-        wrong = 1 - x * (1 - q)
+        wrong = (1 - x) + x * q  # as sums of what is not negative, so that no rounding takes the rate above 1
         return q * x / wrong if wrong > 0 else math.nan
 
-    value, low, high = rate(share.value), rate(share.low), rate(share.high)
-    reason = (
-        "every sample is positive and none of the audited ones false: no wrong sample is known"
-        if math.isnan(value)
-        else ""
-    )
-    return Estimate(
-        value, low, high, share.n, f"per wrong sample, from the share among positives; {share.method}", reason
-    )
+    method, value = f"per wrong sample, from the share among positives; {share.method}", rate(share.value)
+    if math.isnan(value):
+        reason = share.reason or "every sample is positive and none of the audited ones false: no wrong sample is known"
+        return Estimate(math.nan, math.nan, math.nan, share.n, method, reason)
+    low, high = rate(share.low), rate(share.high)
+    return Estimate(value, 0.0 if math.isnan(low) and share.low == 0 else low, high, share.n, method, share.reason)
 
 
 def false_pass(rate: Estimate | float, ks: Iterable[int]) -> dict[int, Estimate]:
@@ -243,11 +245,17 @@ def false_pass(rate: Estimate | float, ks: Iterable[int]) -> dict[int, Estimate]
     Args:
         rate: chance that the verifier passes a wrong sample; an Estimate's interval is carried through.
         ks: draws.
+
+    Returns:
+        {k: Estimate}; NaN with the rate's reason where the rate is NaN.
     """
     f = _as_rate(rate)
     method = f"1 - (1 - f)^k; {f.method}"
     out = {}
     for k in check_ks(ks):
+        if math.isnan(f.value):
+            out[k] = Estimate(math.nan, math.nan, math.nan, f.n, method, f.reason)
+            continue
         value, low, high = (float(-np.expm1(k * _log_miss_of(x))) for x in (f.value, f.low, f.high))
         out[k] = Estimate(value, low, high, f.n, method)
     return out
@@ -278,16 +286,17 @@ def corrected_curve(
         level, seed, replicates: of the interval over problems.
 
     Returns:
-        {k: Estimate}; NaN with the reason where n < k, or where f alone solves more than 95% of what is unsolved.
+        {k: Estimate}; NaN with the reason where n < k, where f alone solves more than 95% of what is unsolved, or where f is NaN.
     """
     f = _as_rate(rate)
     chosen = check_ks(ks if ks is not None else powers(int(counts.n.min())) or (1,))
     plain = curve(counts, chosen, level=level, seed=seed, replicates=replicates)
     out = {}
     for k, e in plain.items():
-        method = f"pass@k corrected for a false-positive rate of {f.value:.2g}; {e.method}"
-        room = math.exp(k * _log_miss_of(f.value))
-        nan, reason = math.nan, e.reason
+        told = "unknown" if math.isnan(f.value) else f"{f.value:.2g}"
+        method = f"pass@k corrected for a false-positive rate of {told}; {e.method}"
+        nan, reason = math.nan, e.reason or (f.reason if math.isnan(f.value) else "")
+        room = 1.0 if reason else math.exp(k * _log_miss_of(f.value))
         if not reason and room < LEAST_ROOM:
             reason = f"a false-positive rate of {f.value:.2g} alone gives pass@{k} of {1 - room:.3f}: nothing is left to correct"
         if reason:
@@ -311,7 +320,8 @@ def _log_miss_of(f: float) -> float:
 
 def _as_rate(rate: Estimate | float) -> Estimate:
     found = rate if isinstance(rate, Estimate) else Estimate(float(rate), float(rate), float(rate), 0, "known")
-    if not all(0 <= x <= 1 for x in (found.value, found.low, found.high)):
+    unknown = math.isnan(found.value) and found.reason  # undefined, and says why
+    if not unknown and not all(0 <= x <= 1 for x in (found.value, found.low, found.high)):
         raise InputError(
             f"rate: {found.value} [{found.low}, {found.high}] is no chance; give one from 0 to 1, with its interval"
         )

@@ -25,13 +25,14 @@ Floats = NDArray[np.float64]
 Numbers = Sequence[int] | Sequence[float] | NDArray[np.int64] | Floats
 
 # The first that matches names the format. A definition is `def name(` at the beginning of a line: "def" alone marks "define".
+# Indentation is `[^\S\n]*`: with `^\s*`, every line of a run of empty ones would be tried through to the end of the run.
 FORMATS: Mapping[str, re.Pattern[str]] = {
     "empty": re.compile(r"\A\s*\Z"),
-    "code": re.compile(r"^\s*def\s+\w+\(|^```\s*(?:python|py|c|cpp|java|javascript)\b", re.MULTILINE),
+    "code": re.compile(r"^[^\S\n]*def\s+\w+\(|^```\s*(?:python|py|c|cpp|java|javascript)\b", re.MULTILINE),
     "tagged": re.compile(r"<(think|answer|reasoning)>", re.IGNORECASE),
     "boxed": re.compile(r"\\boxed\s*\{"),
-    "steps": re.compile(r"^\s*(?:step\s+\d+\b|\d+[.)]\s+\S)", re.IGNORECASE | re.MULTILINE),
-    "bullets": re.compile(r"^\s*[-*•]\s+\S", re.MULTILINE),
+    "steps": re.compile(r"^[^\S\n]*(?:step\s+\d+\b|\d+[.)]\s+\S)", re.IGNORECASE | re.MULTILINE),
+    "bullets": re.compile(r"^[^\S\n]*[-*•]\s+\S", re.MULTILINE),
     "formula": re.compile(r"\A[\d\s+\-*/×÷−()=.,^]+\Z"),
     "prose": re.compile(r""),
 }
@@ -40,6 +41,7 @@ _OPERATOR = re.compile(
     r"(?<=[\d)\]}])\s*(?:\*\*|[-+*/^×÷·−]|\\times|\\cdot|\\div)\s*(?=[-+−]?[\d($\\{])|\\[dt]?frac\s*\{", re.ASCII
 )
 QUANTILES = (0.1, 0.5, 0.9)
+_NODES, _BLOCK = 64, 1_000_000  # quantiles of which a smooth one is the mean; weights held at a time
 
 
 # ------------------------------------------------------------------------------------------------------- format
@@ -216,8 +218,12 @@ def length_ratio(
 ) -> dict[float, Estimate]:
     """Quantiles of the lengths after over those before: {0.5: ratio of medians, ...}; below 1 the completions got shorter.
 
-    Interval: percentile bootstrap with Dirichlet weights over problems (one weight for a problem on both sides) or, without
-    problems, over samples.
+    Lengths are whole numbers, and where plain quantiles of the data lie on the step from one to the next and those of the
+    replicates beside it, a ratio leaves its own interval. Each quantile here is Harrell & Davis's (Biometrika 69, 1982), the mean
+    of those around it, weighted by where the q-th of n independent samples may lie, Beta((n + 1) q, (n + 1)(1 - q)); with it the
+    percentile bootstrap holds under ties (Wilcox et al., Behav. Res. Methods 46, 2014). n is what the side with less of them is
+    worth (`_effective`); value and replicates share it. The bootstrap has Dirichlet weights over problems (one weight for a
+    problem on both sides) or, without problems, over samples.
 
     Args:
         before, after: (N,) and (M,) completion lengths, in tokens.
@@ -226,7 +232,7 @@ def length_ratio(
         level, seed, replicates: of the bootstrap.
 
     Returns:
-        {quantile: Estimate}; NaN with the reason where the quantile before is 0.
+        {quantile: Estimate}; NaN with the reason where the quantile before is 0, NaN ends with one problem (or sample) on a side.
 
     Raises:
         InputError: a negative or undefined length, nothing on one side, or lengths and problems that do not match.
@@ -237,42 +243,77 @@ def length_ratio(
             "problems_before, problems_after: one is missing; give the problems of both sides or of neither"
         )
     x, y = _lengths(before, "before"), _lengths(after, "after")
+    if any(not 0 < q < 1 for q in quantiles):
+        raise InputError(f"quantiles: {list(quantiles)}; give numbers between 0 and 1")
+    over, owner = "samples", np.arange(len(x) + len(y))
     if problems_before is not None and problems_after is not None:
         _matching(x, problems_before, "before", "problems_before")
         _matching(y, problems_after, "after", "problems_after")
-        units, owner = np.unique(np.array([*problems_before, *problems_after]), return_inverse=True)
-        count, owners = len(units), (owner[: len(x)], owner[len(x) :])
-    else:
-        count, owners = len(x) + len(y), (np.arange(len(x)), len(x) + np.arange(len(y)))
-    levels = np.array(quantiles, dtype=np.float64)
-    if ((levels <= 0) | (levels >= 1)).any():
-        raise InputError(f"quantiles: {list(quantiles)}; give numbers between 0 and 1")
-    generator = rng.stream("boundary", "lengths", seed)
-    drawn = np.empty((2, replicates, len(levels)))
-    block = max(1, 1_000_000 // count)
-    for first in range(0, replicates, block):
-        weights = generator.standard_exponential((min(block, replicates - first), count))
-        for side, (values, own) in enumerate(zip((x, y), owners, strict=True)):
-            drawn[side, first : first + len(weights)] = _weighted_quantiles(values, weights[:, own], levels)
-    method = f"ratio of quantiles; {level:.0%} Dirichlet bootstrap over {'problems' if problems_before is not None else 'samples'}"
-    out = {}
+        over, owner = "problems", np.unique([*problems_before, *problems_after], return_inverse=True)[1]
+    sides = (x, owner[: len(x)]), (y, owner[len(x) :])
+    shares = np.stack([_around(q, min(_effective(*side, q) for side in sides)) for q in quantiles])
+    found, drawn = _replicate(sides, shares, replicates, rng.stream("boundary", "lengths", seed))
+    alone = min(len(np.unique(own)) for _, own in sides) < 2
+    told = f"one of the {over} alone has no interval" if alone else f"{level:.0%} Dirichlet bootstrap over {over}"
+    method, n, nan, out = f"ratio of Harrell-Davis quantiles; {told}", int(owner.max()) + 1, math.nan, {}
     for j, q in enumerate(quantiles):
-        under, over = (float(_weighted_quantiles(v, np.ones((1, len(v))), levels)[0, j]) for v in (x, y))
-        if under <= 0 or (drawn[0, :, j] <= 0).any():
-            reason = f"the {q:g} quantile of the lengths before is 0"
-            out[q] = Estimate(math.nan, math.nan, math.nan, count, method, reason)
+        if found[0, j] <= 0 or (drawn[0, :, j] <= 0).any():
+            out[q] = Estimate(nan, nan, nan, n, method, f"the {q:g} quantile of the lengths before is 0")
             continue
         low, high = np.quantile(drawn[1, :, j] / drawn[0, :, j], [(1 - level) / 2, (1 + level) / 2])
-        out[q] = Estimate(over / under, float(low), float(high), count, method)
+        ends = (nan, nan) if alone else (float(low), float(high))
+        out[q] = Estimate(float(found[1, j] / found[0, j]), *ends, n, method)
     return out
 
 
-def _weighted_quantiles(values: Floats, weights: Floats, levels: Floats) -> Floats:
-    """(R, Q) quantiles of values (N,) under weights (R, N): linear between the midpoints of the cumulated weights."""
-    order = np.argsort(values, kind="stable")
-    sorted_values, w = values[order], weights[:, order]
-    middle = (np.cumsum(w, axis=1) - w / 2) / w.sum(axis=1, keepdims=True)
-    return np.stack([np.interp(levels, row, sorted_values) for row in middle])
+def _effective(values: Floats, own: NDArray[np.int64], q: float) -> float:
+    """How many independent samples would place the q quantile as well: N, or less where samples of one owner are alike."""
+    at = np.quantile(values, q, method="inverted_cdf")
+    below = (values < at) + 0.5 * (values == at)
+    below -= below.mean()
+    together = float((np.bincount(own, below) ** 2).sum())
+    return len(values) * min(1.0, float((below**2).sum()) / together) if together > 1e-9 else float(len(values))
+
+
+def _around(q: float, n: float) -> Floats:
+    """(_NODES,) shares around q, equally spaced in where the q-th of n samples may lie."""
+    from scipy.special import betaincinv
+
+    return np.asarray(betaincinv((n + 1) * q, (n + 1) * (1 - q), (np.arange(_NODES) + 0.5) / _NODES))
+
+
+def _replicate(
+    sides: Sequence[tuple[Floats, NDArray[np.int64]]], shares: Floats, replicates: int, generator: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Means of the quantiles at shares (Q, nodes): of both sides (2, Q), and of R replicates (2, R, Q); in flat memory."""
+    from scipy.sparse import csr_array
+
+    units = 1 + max(int(own.max()) for _, own in sides)
+    shape = np.ones(units)
+    distinct = [np.unique(values, return_inverse=True, return_counts=True) for values, _ in sides]
+    owners = [own for _, own in sides]
+    if units == sum(len(own) for own in owners):
+        # Each sample has its own weight: those of m samples of one length add up to one gamma variate of shape m.
+        shape = np.concatenate([count for _, _, count in distinct]).astype(np.float64)
+        owners = [distinct[0][1], len(distinct[0][0]) + distinct[1][1]]
+    sizes = len(distinct[0][0]), len(distinct[1][0])
+    tables = [  # (lengths, units): samples of that length and unit, or 1 where the unit is the samples of that length
+        csr_array((np.ones(len(own)) / shape[own], (at, own)), shape=(size, len(shape)))
+        for (_, at, _), own, size in zip(distinct, owners, sizes, strict=True)
+    ]
+
+    def of(weights: Floats) -> Floats:
+        out = []
+        for (lengths, _, _), table in zip(distinct, tables, strict=True):
+            sums = np.cumsum(table @ np.ascontiguousarray(weights.T), axis=0).T.copy()
+            at = np.stack([np.searchsorted(row, row[-1] * shares) for row in sums])
+            out.append(lengths[at].mean(axis=-1))
+        return np.stack(out)
+
+    block = max(1, _BLOCK // max(len(shape), *sizes))
+    blocks = [min(block, replicates - start) for start in range(0, replicates, block)]
+    drawn = [of(generator.standard_gamma(shape, (size, len(shape)))) for size in blocks]
+    return of(shape[None])[:, 0], np.concatenate(drawn, axis=1)
 
 
 def _lengths(values: Numbers, name: str) -> Floats:
@@ -352,11 +393,9 @@ def missing_computation(
         level, seed: of the interval.
     """
     _matching(texts, needed, "texts", "needed")
-    if any(not isinstance(x, (int, np.integer)) or isinstance(x, bool) or x < 1 for x in needed):
-        at = next(
-            i for i, x in enumerate(needed) if not isinstance(x, (int, np.integer)) or isinstance(x, bool) or x < 1
-        )
-        raise InputError(f"needed: {needed[at]!r} at position {at}; give a whole number of operations, at least 1")
+    for at, count in enumerate(needed):
+        if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 1:
+            raise InputError(f"needed: {count!r} at position {at}; give a whole number of operations, at least 1")
     shares = iter(needed)
     return _each(
         texts, problems, lambda t: max(0.0, 1 - operations_written(t) / next(shares)), "share of needed operations missing", level, seed

@@ -83,9 +83,12 @@ def find_loop(
     gram = max(1, min(GRAM, least_span - least_span // least_repeats))
     found: Loop | None = None
     for period in _distances(ids, gram):
-        for start, length in _runs(ids[period:] == ids[:-period]):
+        if period * least_repeats > len(ids):  # they come in order: no longer one has room
+            break
+        least = max(least_span, least_repeats * period, found.span + 1 if found else 0)
+        for start, length in _runs(ids[period:] == ids[:-period], least - period):
             span = length + period
-            if span < max(least_span, least_repeats * period) or (found is not None and span <= found.span):
+            if found is not None and span <= found.span:
                 continue
             if any(_speaks(token) for token in tokens[start : start + period]):
                 found = Loop(start, period, span / period, span)
@@ -107,10 +110,12 @@ def _distances(ids: NDArray[np.int64], n: int) -> list[int]:
     return sorted(out)
 
 
-def _runs(same: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """(start, length) of the runs of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
-    return [(int(a), int(b - a)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+def _runs(same: NDArray[np.bool_], least: int) -> list[tuple[int, int]]:
+    """(start, length) of the runs of at least `least` True."""
+    breaks = np.flatnonzero(~same)
+    starts, ends = np.concatenate([[0], breaks + 1]), np.concatenate([breaks, [len(same)]])
+    long = np.flatnonzero(ends - starts >= max(1, least))
+    return [(int(starts[i]), int(ends[i] - starts[i])) for i in long]
 
 
 def _speaks(token: Hashable) -> bool:

@@ -171,13 +171,15 @@ def mean_interval(
     """Bootstrap-t interval for the mean of P >= 2 unbounded values (Efron & Tibshirani 1993, ch. 12).
 
     Multinomial weights; each replicate is studentised with its own standard error, which corrects for skew. Constant
-    values give an interval of width 0: without bounds nothing can be said about values never seen.
+    values give (-inf, inf): they show no spread to scale a step by, and without bounds nothing can be said about values never
+    seen. Where a rarer value is wanted in the interval, bounds are needed (`ends`): 20 problems all miss one in twenty of a
+    population in 36% of sets.
     """
     check_level(level)
     problems = len(values)
     mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(problems))
     if error <= 1e-15 * max(1.0, abs(mean)):
-        return mean, mean
+        return -np.inf, np.inf
     generator = rng.stream("boundary", "multinomial", seed)
     centred = values - mean
     columns = np.stack([centred, centred**2], axis=1)

@@ -142,7 +142,10 @@ def _halved(c: int, n: int, k: int, bounds: Sequence[float]) -> tuple[Floats, Fl
     stratum = np.searchsorted(bounds, first / max(half, 1), side="left")
     solved = pass_at_k(c - first, n - half, k)
     size = len(bounds) + 1
-    return np.bincount(stratum, weight, size), np.bincount(stratum, weight * solved, size)
+    inside, passed = np.zeros(size), np.zeros(size)
+    np.add.at(inside, stratum, weight)
+    np.add.at(passed, stratum, weight * solved)
+    return inside, passed
 
 
 def _within(counts: Counts, k: int) -> Floats:

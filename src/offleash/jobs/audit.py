@@ -41,7 +41,7 @@ THRESHOLDS = {
     "length_ratio": f"first samples of each problem, {audit_look.RATIO_SAMPLES} of a side at most",
     "formats_moved": f"permutation p below {audit_look.ALPHA}",
     "truncated": "ended by the token limit (finish reason length)",
-    "entropy_direction": "the 95% intervals of A and B do not overlap",
+    "entropy_direction": "sign test over problems and the interval of the mean difference, both at 95%",
 }
 
 
