@@ -2,9 +2,9 @@
 
     .venv/bin/python -m pytest tests/boundary/test_plan_proof.py --run-proofs
 
-1,000 studies a cell (standard error at most 1.6%), each with fresh problems and judged by `difference` with 2,000 replicates.
-Also: how often the planner's shortcut (moments for the bootstrap) decides a study as the bootstrap does, and what a pilot of
-100 problems makes of the plan.
+400 studies a cell (standard error at most 2.5%), each with fresh problems and judged by the band of `compare` with 2,000
+replicates: all k up to n at once, read at one. Also: how often the planner's shortcut (moments for the bootstrap, a Gaussian for
+the band's tail) decides a study as the bootstrap does, and what a pilot of 100 problems makes of the plan.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import pytest
 from numpy.typing import NDArray
 
 from offleash.boundary import Counts, difference
+from offleash.boundary.difference import grid
 from offleash.boundary.passk import pass_at_k
-from offleash.boundary.plan import _moved, lower_ends, plan
+from offleash.boundary.plan import _moved, band_tail, lower_ends, plan
 
 Floats = NDArray[np.float64]
 RESULT = Path(__file__).parents[2] / "docs" / "results" / "planner_power.json"
-STUDIES = 1000
+STUDIES = 400
 PILOTS = "power at the advised size, 10%, 50%, 90% of pilots"
 # difficulty, k, shift, spread, problems, samples
 CELLS = [
@@ -37,6 +38,8 @@ CELLS = [
     ((2.0, 2.0), 1, 0.03, "all", 50, 32),
     ((3.0, 0.3), 4, -0.04, "few", 200, 16),
     ((0.05, 2.0), 64, 0.06, "all", 100, 128),
+    ((0.3, 2.0), 8, -0.05, "all", 200, 32),
+    ((0.3, 2.0), 64, -0.10, "all", 100, 256),
 ]
 
 
@@ -47,18 +50,24 @@ def moved(generator: np.random.Generator, p: Floats, spread: str, size: float, s
 
 
 def found(cell: Any, size: float, studies: int) -> tuple[float, float]:
-    """Power of `difference`, and the share of studies that the shortcut decides alike."""
+    """Power of the band that `compare` judges by, and the share of studies that the shortcut decides alike."""
     (a, b), k, shift, spread, problems, n = cell
     generator = np.random.default_rng(9)
     ids, total = tuple(f"{i:04d}" for i in range(problems)), np.full(problems, n)
     sign, hits, same = np.sign(shift), 0, 0
+    ks = sorted({*grid(n), k})
+    value = pass_at_k(np.arange(n + 1)[:, None], n, np.array(ks))
+    p = generator.beta(a, b, 20_000)
+    q = moved(generator, p, spread, size, shift)
+    tail = band_tail(value[generator.binomial(n, q)] - value[generator.binomial(n, p)])
     for seed in range(studies):
         p = generator.beta(a, b, problems)
         before, after = generator.binomial(n, p), generator.binomial(n, moved(generator, p, spread, size, shift))
-        band = difference(Counts(ids, before, total), Counts(ids, after, total.copy()), [k], seed=seed, replicates=2000)
-        hit = bool(band.low[0] > 0 if sign > 0 else band.high[0] < 0)
+        band = difference(Counts(ids, before, total), Counts(ids, after, total.copy()), ks, seed=seed, replicates=2000)
+        _, low, high = band.at(k)
+        hit = bool(low > 0 if sign > 0 else high < 0)
         values = sign * (pass_at_k(after, n, k) - pass_at_k(before, n, k))
-        hits, same = hits + hit, same + (hit == bool(lower_ends(values[None])[0] > 0))
+        hits, same = hits + hit, same + (hit == bool(lower_ends(values[None], tail)[0] > 0))
     return hits / studies, same / studies
 
 
@@ -86,7 +95,7 @@ def test_promised_power_is_real() -> None:
 
 def judge_power(rows: list[dict[str, Any]]) -> None:
     for one in rows:
-        assert one["found"] == pytest.approx(one["promised"], abs=0.05), one
+        assert one["found"] == pytest.approx(one["promised"], abs=0.06), one
         assert one["decided alike"] >= 0.95, one
 
 

@@ -105,6 +105,19 @@ def test_imposed_lengths_are_kept() -> None:
     assert [len(c.token_ids) for c in engine.generate(requests(10), lengths=lengths)] == lengths
 
 
+@pytest.mark.parametrize("rows", [2, 17, 40, 100])
+def test_finished_rows_may_linger_at_the_end_of_the_context(rows: int) -> None:
+    """Long and short lives mixed, the longest prompts with no position to spare: nothing is written where it does not belong."""
+    asked = requests(40, [*PROMPTS, MIXED[1]])
+    longest = max(len(TOKENIZER(r.prompt)["input_ids"]) for r in asked)
+    model, settings = llama(max_position_embeddings=longest + 40), SamplingSettings(1.2, 40)
+    lengths = [40 if i % 3 == 0 else 1 + i * 7 % 40 for i in range(len(asked))]
+    found = NativeEngine(model, TOKENIZER, settings, rows=rows).generate(asked, lengths=lengths)
+    wide = NativeEngine(model, TOKENIZER, settings, rows=len(asked)).generate(asked, lengths=lengths)
+    assert [len(c.token_ids) for c in found] == lengths
+    assert differing(found, wide) <= 1
+
+
 # ------------------------------------------------------------------------------------------------------------- dtype
 
 

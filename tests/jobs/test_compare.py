@@ -310,7 +310,7 @@ def test_beyond_the_samples(offleash, tmp_path):
     assert "8 times the least n" in json.loads(out)["beyond"]["b"][0]["reason"]
     assert "cannot be said" in offleash(many, many, "--beyond", 512)[1]
     code, _, err = offleash(many, many, "--beyond", 32)
-    assert (code, "--beyond: many.jsonl: k: 32 is within the samples" in err) == (2, True)
+    assert (code, "--beyond: many.jsonl: 32 is within its 32 samples" in err) == (2, True)
 
 
 def test_a_ledger_at_a_threshold(offleash, tmp_path):
@@ -334,3 +334,47 @@ def test_strata_by_difficulty_and_by_level(offleash, store):
     text = offleash(f"{store}#base", f"{store}#GRPO")[1]
     assert "A's success rate at k=4" in text
     assert "toy level 2 test" in text
+
+
+def test_proven_gains_and_losses_that_cancel_are_both(offleash, tmp_path):
+    half = [200] * 50 + [0] * 50
+    paths = []
+    for name, counts in (("a", half), ("b", half[::-1])):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("\n".join(json.dumps({"id": str(i), "c": c, "n": 256}) for i, c in enumerate(counts)))
+        paths.append(path)
+    document = json.loads(offleash(*paths, "--json")[1])
+    assert document["verdict"] == "both"
+    assert "50 gained, 50 lost" in document["because"]
+
+
+def test_the_same_samples_twice_are_said_and_give_no_strata(offleash, tmp_path):
+    a = lines(tmp_path / "a.jsonl", BASE)
+    code, out, err = offleash(a, a, "--json")
+    assert code == 0
+    assert "A and B have the same counts" in err
+    assert "by_difficulty" not in json.loads(out)["strata"]
+    code, _, err = offleash(lines(tmp_path / "t.jsonl", TUNED), a, a)
+    assert (code, "hold the same counts; each B is another training seed" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--problems", 10], "--problems: no side is a model"),
+        (["--max-completion-length", 10], "--max-completion-length: no side is a model"),
+        (["--adaptive", "--epsilon", 0.1], "--epsilon: not read with --adaptive"),
+        (["--adaptive", "--beyond", 99], "--beyond: not read with --adaptive"),
+    ],
+)
+def test_options_without_effect_are_refused(offleash, tmp_path, options, message):
+    a, b = lines(tmp_path / "a.jsonl", BASE), lines(tmp_path / "b.jsonl", TUNED)
+    code, _, err = offleash(a, b, *options)
+    assert (code, message in err) == (2, True)
+
+
+def test_the_crossing_and_the_null_stand_in_the_text(offleash):
+    golden = Path(__file__).parents[1] / "golden" / "passk_inference"
+    out = offleash(golden / "base.jsonl", golden / "rl.jsonl")[1]
+    assert "the curves cross at k = 22 [10, " in out
+    assert "two runs of A would give NDR" in out

@@ -88,6 +88,11 @@ def test_adaptive_for_people(sharp, tmp_path, capsys):
             "draws from two models",
         ),
         (["base", "base", "--task", "countdown", "--n", "4", "--k", "9", "--out", "{out}", "--adaptive"], "--k: 9"),
+        (["base", "base", "--task", "countdown", "--n", "4", "--k", "8", "--out", "{out}"], "--k: 8 is above --n 4"),
+        (
+            ["base", "base", "--task", "countdown", "--n", "8", "--beyond", "8", "--out", "{out}"],
+            "--beyond: 8 is within",
+        ),
         (["base", "base", "base", "--task", "countdown", "--n", "4", "--out", "{out}", "--adaptive"], "two models"),
     ],
 )

@@ -97,9 +97,9 @@ def compare(
     """Did b's capability boundary move against a's, on the problems both have?
 
     The verdict reads the simultaneous band of the paired difference at k (default: half the smallest n, where pass@k is
-    still an average and not one draw). Wholly below 0: shrunk; wholly above: expanded; "both" if besides some problems
-    give significant evidence of the other sign (class and false discovery rate, see `support`); wholly within +-margin:
-    no_change; else undecided. It speaks of these two checkpoints, not of a training method; at k=1 it is about accuracy,
+    still an average and not one draw). Wholly below 0: shrunk; wholly above: expanded; wholly within +-margin: no_change;
+    else undecided. "both" where some problems are surely gained and some surely lost (class and false discovery rate, see
+    `support`), or the band has one sign and some problems surely the other. It speaks of these two checkpoints, not of a training method; at k=1 it is about accuracy,
     not about the boundary, and `because` says so.
 
     Args:
@@ -144,12 +144,18 @@ def compare(
 
 
 def judge(diff: Difference, k: int, classes: Support, margin: float = MARGIN) -> Verdict:
-    """The verdict from the simultaneous band at k and the significant problems of the other sign."""
+    """The verdict from the simultaneous band at k and the problems that are surely gained or lost.
+
+    Proven gains and proven losses together are "both", also where they cancel in the mean.
+    """
     _, low, high = diff.at(k)
+    gained, lost = classes.significant("expanded", diff.level), classes.significant("shrunk", diff.level)
+    if (gained and lost) or (low > 0 and lost) or (high < 0 and gained):
+        return "both"
     if low > 0:
-        return "both" if classes.significant("shrunk", diff.level) else "expanded"
+        return "expanded"
     if high < 0:
-        return "both" if classes.significant("expanded", diff.level) else "shrunk"
+        return "shrunk"
     return "no_change" if low >= -margin and high <= margin else "undecided"
 
 
@@ -167,38 +173,37 @@ def _because(
     n_text = f"{samples[0]}" if len(samples) == 1 else f"{samples[0]} to {samples[-1]}"
     digits = _digits(high - low)
     band = f"[{low:+.{digits}f}, {high:+.{digits}f}]"
-    place = {
-        "expanded": "wholly above 0",
-        "shrunk": "wholly below 0",
-        "both": "wholly above 0" if low > 0 else "wholly below 0",
-        "no_change": f"wholly within +-{margin:g}",
-        "undecided": f"which contains 0 and reaches beyond +-{margin:g}",
-    }[verdict]
+    if low > 0 or high < 0:
+        place = f"wholly {'above' if low > 0 else 'below'} 0"
+    elif low >= -margin and high <= margin:
+        place = f"wholly within +-{margin:g}"
+    else:
+        place = f"which contains 0 and reaches beyond +-{margin:g}"
     text = (
-        f"Over {diff.problems} problems with n={n_text} samples each, pass@{k} of b minus a is {value:+.{digits}f}, "
+        f"Over {_number(diff.problems)} with n={n_text} samples each, pass@{k} of b minus a is {value:+.{digits}f}, "
         f"{diff.level:.0%} simultaneous band {band}, {place}; "
-        f"b alone solved {_whole(round(classes.counts['expanded'], 1))} problems and a alone "
-        f"{_whole(round(classes.counts['shrunk'], 1))}"
+        f"b alone solved {_number(classes.counts['expanded'])} and a alone {_number(classes.counts['shrunk'])}"
     )
+    if len(samples) > 1:
+        text += " in as many samples of both (expected numbers)"
     text += f" (sign test p={classes.sign_p:.2g})." if not math.isnan(classes.sign_p) else "."
-    if verdict == "both":
-        other = "shrunk" if low > 0 else "expanded"
-        found = len(classes.significant(other, diff.level))
-        text += f" Yet {found} problem{'s' * (found != 1)} {other} beyond chance (false discovery rate {1 - diff.level:.0%})."
+    gained, lost = (len(classes.significant(name, diff.level)) for name in ("expanded", "shrunk"))
+    if gained or lost:
+        text += f" Beyond chance (false discovery rate {1 - diff.level:.0%}): {gained} gained, {lost} lost."
     if verdict == "undecided":
         text += f" {_needed(diff.problems, value, (high - low) / 2, margin)}"
     if k == 1:
         text += f" {AT_ONE}"
     for label, ids in zip("ab", dropped, strict=True):
         if ids:
-            text += f" Left out: {len(ids)} problems that only {label} has."
+            text += f" Left out: {len(ids)} problem{'s' * (len(ids) != 1)} that only {label} has."
     return text
 
 
 def _needed(problems: int, value: float, half: float, margin: float) -> str:
     """How many problems would decide it if the estimate stayed: the half-width falls at least as fast as 1 / sqrt(P)."""
     target = max(abs(value), margin - abs(value))
-    if target <= 0:
+    if target <= 0 or problems < 10:
         return "More problems would narrow the band."
     needed = problems * (half / target) ** 2
     rounded = int(float(f"{max(needed, problems + 1):.1e}"))
@@ -208,6 +213,11 @@ def _needed(problems: int, value: float, half: float, margin: float) -> str:
 def _digits(width: float) -> int:
     """Decimals that the width of an interval supports: two significant digits of the width."""
     return 3 if not width > 0 else min(6, max(1, 1 - math.floor(math.log10(width))))
+
+
+def _number(x: float | int) -> str:
+    """So many problems, in whole numbers."""
+    return f"{round(x)} problem{'s' * (round(x) != 1)}"
 
 
 def _whole(x: float) -> float | int:

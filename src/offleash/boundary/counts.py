@@ -103,6 +103,9 @@ def join(a: Counts, b: Counts) -> Joined:
     Raises:
         InputError: the two have no problem in common.
     """
+    for side in (a, b):
+        if not isinstance(side, Counts):
+            raise InputError(f"counts: {side!r} is no Counts; read a file with boundary.load_counts(path)")
     in_a, in_b = set(a.ids), set(b.ids)
     common = sorted(in_a & in_b)
     if not common:
@@ -131,7 +134,7 @@ def load_counts(path: str | Path) -> Counts:
         raise InputError(f"{path}: no such file; give a file of JSON lines with id, c, n")
     triples = []
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
             if line.strip():
                 triples.append(_triple(_parse(line, f"{path}:{number}"), f"{path}:{number}"))
     except UnicodeDecodeError as error:

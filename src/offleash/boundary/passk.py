@@ -41,7 +41,14 @@ def log_miss(c: Numbers, n: Numbers, k: Numbers) -> Floats:
 
     Args and errors as `pass_at_k`. -inf where n - c < k, NaN where n < k.
     """
-    c_, n_, k_ = (x.astype(np.float64) for x in np.broadcast_arrays(c, n, k))
+    try:
+        c_, n_, k_ = (x.astype(np.float64) for x in np.broadcast_arrays(c, n, k))
+    except ValueError as error:
+        raise InputError(f"c, n, k: {error}; give whole numbers of samples") from error
+    for name, values in (("c", c_), ("n", n_), ("k", k_)):
+        if not (values == np.floor(values)).all():
+            odd = values[~(values == np.floor(values))].flat[0]
+            raise InputError(f"{name}: {odd:g} is no whole number of samples")
     if (k_ < 1).any():
         raise InputError(f"k: {k_.min():g} is below 1; pass@k needs at least one draw")
     if (c_ < 0).any() or (c_ > n_).any():

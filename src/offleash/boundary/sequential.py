@@ -262,9 +262,11 @@ def _judge(
     drawn = resample.draw(change, seed=seed, replicates=replicates)
     low, high = resample.ends(drawn, (-1.0, 1.0), tail, resample.SIGNED)
     lost, gained = (certified(_evidence(c_2PF, n_2PF, j), plan.confidence).any(axis=0) for j in (0, 1))
-    moved = np.where(low > 0, np.where(lost, "both", "expanded"), np.where(gained, "both", "shrunk"))
+    moved = np.where(low > 0, "expanded", "shrunk")
     quiet = np.where((low >= -margin) & (high <= margin), "no_change", "undecided")
-    return change.mean(axis=0), low, high, np.where((low > 0) | (high < 0), moved, quiet)
+    both = (lost & gained) | ((low > 0) & lost) | ((high < 0) & gained)
+    plain = np.where((low > 0) | (high < 0), moved, quiet)
+    return change.mean(axis=0), low, high, np.where(both, "both", plain)
 
 
 def _posterior(c_2: Ints, n_2: Ints, plan: Design) -> tuple[Floats, Floats]:

@@ -82,8 +82,12 @@ def compare(
     beyond: Annotated[
         int | None, typer.Option(help="Continue both curves to this k, past the samples.", show_default=False)
     ] = None,
-    problems: Annotated[int, typer.Option(help="Of models: how many problems.")] = 100,
-    max_completion_length: Annotated[int, typer.Option(help="Of models: tokens, the end token included.")] = 32,
+    problems: Annotated[
+        int | None, typer.Option(help="Of models: how many problems; 100 otherwise.", show_default=False)
+    ] = None,
+    max_completion_length: Annotated[
+        int | None, typer.Option(help="Of models: tokens, the end token included; 32 otherwise.", show_default=False)
+    ] = None,
     adaptive: Annotated[
         bool, typer.Option("--adaptive", help="Of models: draw only where the verdict is open.")
     ] = False,

@@ -39,9 +39,9 @@ def compare_adaptively(texts: Sequence[str], order: Order | None, *, k: int | No
     Raises:
         InputError: not two models, or something of the order is missing.
     """
-    if len(texts) != 2 or not all(map(is_model, texts)):
+    if len(texts) != 2 or not all(is_model(text, measured=True) for text in texts):
         raise InputError(
-            "--adaptive: draws from two models; give two model folders (or `base`), as in offleash compare base "
+            "--adaptive: draws from two models, and from two only; give two model folders, runs, or `base`, as in offleash compare base "
             "runs/grpo/checkpoints/step_240 --task countdown --n 256 --out runs/compared --adaptive"
         )
     if n is None and k is not None:

@@ -18,10 +18,14 @@ def curve_beyond(side: Side, k: int) -> tuple[Json, str]:
     Raises:
         InputError: the samples cover k already.
     """
-    try:
-        found = extrapolate(side.counts, [k])
-    except InputError as error:
-        raise InputError(f"--beyond: {side.name}: {error}") from error
+    least = int(side.counts.n.min())
+    if k <= least:
+        raise InputError(
+            f"--beyond: {side.name}: {k} is within its {least} samples of each problem, so its curve has it already"
+        )
+    if least < 2:
+        raise InputError(f"--beyond: {side.name}: a problem has {least} sample; nothing can be continued from that")
+    found = extrapolate(side.counts, [k])
     estimate = found.curve[k]
     bounds = found.bounds.get(k)
     document: Json = {

@@ -7,8 +7,10 @@ models and --task        sampled first, all (`jobs/sampled.py`) or only where th
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from offleash.boundary.temperature import Temperatures
 from offleash.core import InputError
 from offleash.jobs import heat
 from offleash.jobs.beyond import curve_beyond
+from offleash.jobs.compare_strata import same_counts
 from offleash.jobs.compare_strata import strata as strata_of
 from offleash.jobs.display import aligned, say
 from offleash.jobs.sampled import Order, is_model, sampled_side
@@ -74,12 +77,13 @@ def run(
         require_writable(out)
     texts = [a, b, *seeds]
     selection = selection or Selection()
+    _refuse_without_effect(texts, order, adaptive=adaptive, epsilon=epsilon, beyond=beyond)
     if adaptive:
         from offleash.jobs.adaptive import compare_adaptively
 
         document, text = compare_adaptively(texts, order, k=k, n=n)
     else:
-        sides = _sides(texts, selection, reading, order, n)
+        sides = _sides(texts, selection, reading, order, n, k, beyond)
         document, text = _compare(sides[0], sides[1:], k, epsilon)
         document |= {"inputs": _inputs(sides, reading)}
         if beyond is not None:
@@ -87,16 +91,41 @@ def run(
             document |= {"beyond": {"k": beyond, "a": further[0], "b": list(further[1:])}}
             text = "\n".join([text, *lines])
     content = json.dumps(document, indent=2, allow_nan=False)
+    print(content if as_json else text)
     if out is not None:
         write(out, content)
-    print(content if as_json else text)
     return document
 
 
+def _refuse_without_effect(
+    texts: Sequence[str], order: Order | None, *, adaptive: bool, epsilon: float | None, beyond: int | None
+) -> None:
+    """An InputError for options that this comparison would not read: one who gives them trusts that they act."""
+    given = {"--epsilon": epsilon is not None, "--beyond": beyond is not None}
+    if adaptive or len(texts) > 2:
+        unread = [name for name, here in given.items() if here and (adaptive or name == "--epsilon")]
+        if unread:
+            what = "--adaptive" if adaptive else "several training seeds"
+            raise InputError(f"{', '.join(unread)}: not read with {what}; leave it out")
+    if order is not None and order.given and not adaptive and not any(map(is_model, texts)):
+        raise InputError(f"{', '.join(order.given)}: no side is a model that is sampled first; leave it out")
+
+
 def _sides(
-    texts: Sequence[str], selection: Selection, reading: importers.Reading | None, order: Order | None, n: int | None
+    texts: Sequence[str],
+    selection: Selection,
+    reading: importers.Reading | None,
+    order: Order | None,
+    n: int | None,
+    k: int | None,
+    beyond: int | None,
 ) -> list[Side]:
     models = [text for text in texts if is_model(text)]
+    if models and n is not None:
+        if k is not None and k > n:
+            raise InputError(f"--k: {k} is above --n {n}; draw at least k samples of each problem")
+        if beyond is not None and beyond <= n:
+            raise InputError(f"--beyond: {beyond} is within --n {n}; give a larger one, or leave it out")
     if not models:
         refuse_unused(selection, texts)
     sides = [
@@ -107,7 +136,17 @@ def _sides(
     for text, side in zip(texts, sides, strict=True):
         for note in side.notes:
             say(f"{text}: {note}")
+    _same_samples(texts, sides)
     return [enough(side, n or 1) for side in sides]
+
+
+def _same_samples(texts: Sequence[str], sides: Sequence[Side]) -> None:
+    """An InputError where a side is given twice among training seeds: it would pass as a repetition."""
+    for i, j in itertools.combinations(range(len(sides)), 2):
+        if len(sides) > 2 and (texts[i] == texts[j] or same_counts(sides[i], sides[j])):
+            raise InputError(
+                f"{texts[i]!r} and {texts[j]!r} hold the same counts; each B is another training seed, and none of them is the base"
+            )
 
 
 def _compare(a: Side, others: Sequence[Side], k: int | None, epsilon: float | None) -> tuple[Json, str]:
@@ -120,6 +159,8 @@ def _compare(a: Side, others: Sequence[Side], k: int | None, epsilon: float | No
     comparison = compare_counts(left.counts, right.counts, k=k)
     line = ledger(left.counts, right.counts, epsilon=unseen_bound(comparison.k) if epsilon is None else epsilon)
     warmth = _temperatures(left, right, comparison.k)
+    if same_counts(left, right):
+        say("A and B have the same counts: if these are the same samples, nothing below is evidence")
     parts, lines = strata_of(left, right, comparison.k)
     document = comparison.to_json() | {"k": comparison.k, "ledger": _ledger_json(line), "strata": parts}
     text = text_of(comparison, line, left.name, right.name, lines)
@@ -171,6 +212,8 @@ def write(out: Path, document: str) -> Path:
         unfinished.write_text(document + "\n", encoding="utf-8")
         unfinished.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         raise InputError(f"--out: cannot write {str(path)!r}: {error.strerror}; choose another folder") from error
     return path
 
@@ -195,7 +238,8 @@ def text_of(comparison: Comparison, line: Ledger, a: str, b: str, strata: Sequen
     headline = f"verdict at k={comparison.k}: {comparison.verdict}"
     if comparison.k == 1:
         headline = f"at k=1: {word(comparison.verdict, 1)}; this is no verdict on the boundary"
-    sure = f"p > {line.epsilon:.2g} or not, at {line.confidence:.0%}"
+    rates = {"preserved": "both", "expanded": "B only", "shrunk": "A only", "out_of_support": "neither", "open": "open"}
+    sure = f"p above {line.epsilon:.2g}, at {line.confidence:.0%} each"
     return "\n".join(
         [
             *aligned(header, rows),
@@ -203,12 +247,32 @@ def text_of(comparison: Comparison, line: Ledger, a: str, b: str, strata: Sequen
             *strata,
             *([""] if strata else []),
             f"solved at least once: {_kinds(comparison.support.counts)}",
-            f"{sure}: {_kinds(line.counts)}",
+            _ratios(comparison),
+            f"{sure}: " + ", ".join(f"{count} {rates[name]}" for name, count in line.counts.items()),
+            *_crossing(comparison),
             headline,
             comparison.because,
         ]
     )
 
 
-def _kinds(counts: Any) -> str:
-    return ", ".join(f"{count:g} {name.replace('_', ' ')}" for name, count in counts.items())
+def _kinds(counts: Mapping[str, float]) -> str:
+    return ", ".join(f"{round(count)} {name.replace('_', ' ')}" for name, count in counts.items())
+
+
+def _ratios(comparison: Comparison) -> str:
+    """SRR, NDR and SDS beside what two runs of A would give."""
+    from offleash.report.digits import number
+
+    found = comparison.support.metrics
+    null = comparison.null_ndr
+    parts = [f"{name.upper()} {number(e.value, e.low, e.high)}" for name in ("srr", "ndr", "sds") if (e := found[name])]
+    return f"{', '.join(parts)}; two runs of A would give NDR {number(null.value, null.low, null.high)}"
+
+
+def _crossing(comparison: Comparison) -> list[str]:
+    cross = comparison.crossing
+    if cross is None:
+        return []
+    better = "B" if cross.sign > 0 else "A"
+    return [f"the curves cross at k = {cross.k:.0f} [{cross.low}, {cross.high}]: below it {better} solves more"]

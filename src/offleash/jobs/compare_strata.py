@@ -21,7 +21,12 @@ def strata(a: Side, b: Side, k: int) -> tuple[Json, list[str]]:
     document: Json = {}
     lines: list[str] = []
     rest = int((a.counts.n - a.counts.n // 2).min())
-    if a.counts.n.min() >= FEWEST and k <= rest:
+    if same_counts(a, b):
+        document["reason"] = (
+            "both sides have the same counts; strata by difficulty need B's samples to be others than A's"
+        )
+        lines.append(f"no strata by difficulty: {document['reason']}")
+    elif a.counts.n.min() >= FEWEST and k <= rest:
         found = by_difficulty(a.counts, b.counts, k)
         document["by_difficulty"] = [_json(s) for s in found]
         lines += _table(f"A's success rate at k={k} *", found)
@@ -33,6 +38,14 @@ def strata(a: Side, b: Side, k: int) -> tuple[Json, list[str]]:
         document["by_label"] = [_json(s) for s in found]
         lines += ["", *_table(f"problems at k={k}", found)]
     return document, lines
+
+
+def same_counts(a: Side, b: Side) -> bool:
+    """Whether the two sides agree on every problem, and there is one they need not have agreed on."""
+    one, two = a.counts.sorted(), b.counts.sorted()
+    if one.ids != two.ids or (one.c != two.c).any() or (one.n != two.n).any():
+        return False
+    return bool(((one.c > 0) & (one.c < one.n)).any())
 
 
 def _json(stratum: Stratum) -> Json:
@@ -58,6 +71,6 @@ def _table(title: str, found: Sequence[Stratum]) -> list[str]:
             *band(s.difference.value, s.difference.low, s.difference.high),
         )
         for s in found
-        if s.problems
+        if round(s.problems)
     ]
     return aligned((title, "problems", "A", "B", "B - A", "95% band over strata"), rows)

@@ -29,24 +29,31 @@ class Order:
     problems: int = 100
     temperature: float = 1.0
     max_completion_length: int = 32
+    given: tuple[str, ...] = ()
+    """Options that only sampling reads, as they were given."""
 
     @classmethod
-    def of(cls, selection: Selection, out: Path | None, problems: int, max_completion_length: int) -> Order:
+    def of(
+        cls, selection: Selection, out: Path | None, problems: int | None, max_completion_length: int | None
+    ) -> Order:
         """What the options of `compare` say, with the defaults of `sample`."""
         known = {
             name: value
             for name in ("level", "split", "seed", "temperature")
             if (value := getattr(selection, name)) is not None
         }
-        return cls(selection.task, out, problems=problems, max_completion_length=max_completion_length, **known)
+        own = {"problems": problems, "max_completion_length": max_completion_length}
+        known |= {name: value for name, value in own.items() if value is not None}
+        given = tuple("--" + name.replace("_", "-") for name, value in own.items() if value is not None)
+        return cls(selection.task, out, given=given, **known)
 
 
-def is_model(text: str) -> bool:
-    """Whether a side is a model: `base`, a model's folder, or a run that no study has measured."""
+def is_model(text: str, *, measured: bool = False) -> bool:
+    """Whether a side is a model: `base`, a model's folder, or a run that no study has measured (any run if `measured`)."""
     path = Path(text)
     if not path.exists():
         return text == EMBEDDED
-    return (path / "config.json").is_file() or ((path / "run.json").is_file() and study_of(path) is None)
+    return (path / "config.json").is_file() or ((path / "run.json").is_file() and (measured or study_of(path) is None))
 
 
 def folder_of(text: str) -> str:

@@ -1,0 +1,55 @@
+"""The examples of docs/tasks.md are tasks as they stand there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from offleash import tasks
+from offleash.tasks import base
+
+PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
+EXAMPLES = {
+    m[1]: m[0]
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    for m in [(block, block[3 : block.index(":")])]
+}
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch):
+    monkeypatch.setattr(base, "_TASKS", dict(base._TASKS))
+    monkeypatch.setattr(base, "_MADE", dict(base._MADE))
+
+
+def load(name: str, attribute: str, folder: Path) -> tasks.Task:
+    (folder / name).write_text(EXAMPLES[name])
+    return tasks.get(f"{folder / name}:{attribute}")
+
+
+def test_the_worked_example_is_short_and_works(tmp_path):
+    assert len(EXAMPLES["sums.py"].splitlines()) < 45
+    task = load("sums.py", "Sums", tmp_path)
+    for split in ("train", "test"):
+        problem = task.generate((0,), 2, split)
+        assert task.verify(problem, task.gold(problem)).correct is True and task.verify(problem, "x").correct is False
+        assert task.traces((0,), 2, split, 2)
+
+
+def test_the_reward_function_example_works(tmp_path):
+    pytest.importorskip("trl.rewards", reason="trl is not installed; pip install 'offleash[dev]'")
+    task = load("rewards.py", "TASK", tmp_path)
+    problem = task.generate((0,), 1, "train")
+    assert task.verify(problem, f"\\boxed{{{problem.meta['solution'].strip('$')}}}").correct is True
+    assert task.verify(problem, "\\boxed{-1}").correct is False
+
+
+def test_the_column_map_example_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    (tmp_path / "data" / "mine" / "test.jsonl").write_text(
+        '{"problem": "1+1?", "final": "2", "difficulty": "level 2"}\n'
+    )
+    task = load("mine.py", "TASK", tmp_path)
+    problem = task.generate((0,), 2, "test")
+    assert problem.answer == "2" and task.verify(problem, "\\boxed{2}").correct is True
