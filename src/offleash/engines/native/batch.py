@@ -25,6 +25,8 @@ AHEAD = 16
 """Uniform numbers computed at one time for a row."""
 IDLE = 1 / 16
 """Share of finished rows at which the gaps are closed."""
+ROUND = 16
+"""Rows are kept in multiples of this where finished ones allow it: the matrix library prepares itself for every size it meets."""
 FREE = 1 / 8
 """Share of free rows at which waiting requests are let in: reading a few prompts together is cheaper than one by one."""
 
@@ -116,7 +118,7 @@ class Batch:
             dead = len(self.alive_R) - int(self.alive_R.sum())
             free = self.capacity - int(self.alive_R.sum())
             if dead and dead >= IDLE * len(self.alive_R):
-                self._keep()
+                self._keep(ROUND)
             if self._may_admit() and free >= FREE * self.capacity:
                 self._admit()
         return self.drawn()
@@ -180,9 +182,14 @@ class Batch:
             self.uniform_RB[rows] = rng.uniforms(self.keys[self.request_R[rows]], int(age), AHEAD)
         return torch.from_numpy(self.uniform_RB[np.arange(first, len(self.age_R)), age_R % AHEAD]).to(device)
 
-    def _keep(self) -> None:
-        """Drop the finished rows."""
-        order = self.state.keep(self.alive_R)
+    def _keep(self, multiple: int = 1) -> None:
+        """Drop the finished rows, but for a few that make the number a multiple."""
+        finished = np.flatnonzero(~self.alive_R)
+        kept_R = self.alive_R.copy()
+        kept_R[finished[: -int(self.alive_R.sum()) % multiple]] = True
+        if kept_R.all():
+            return
+        order = self.state.keep(kept_R)
         self.request_R, self.age_R, self.alive_R = self.request_R[order], self.age_R[order], self.alive_R[order]
         self.uniform_RB = self.uniform_RB[order]
         self.token_R = self.token_R[torch.from_numpy(order).to(self.token_R.device)]

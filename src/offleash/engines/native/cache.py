@@ -56,7 +56,7 @@ class Cache:
         self.owns = [torch.zeros((2, rows, heads, FEWEST, d), **where) for _ in range(layers)]
         self.bias = torch.zeros((rows, width + self.most), **where)
         self.logits_GV = torch.zeros((groups, decoder.vocab_size), device=decoder.device)
-        self.decoder, self.width = decoder, width
+        self.decoder, self.width, self.limit = decoder, width, limit
         self.slot: dict[Ids, int] = {}
         self.group_R, self.length_R, self.begin_R = (np.zeros(rows, dtype=np.int64) for _ in range(3))
         self.rows = 0
@@ -67,6 +67,9 @@ class Cache:
 
     def step(self) -> Step:
         """The next step of the live rows, each of which grows by one position."""
+        # A live row has fewer than `limit` columns. A finished one that lingers may lose its first ones, and its position.
+        np.maximum(self.begin_R, self.column - self.limit, out=self.begin_R)
+        np.minimum(self.length_R, self.decoder.context - 1, out=self.length_R)
         if self.begin_R[: self.rows].min() >= COLUMNS:
             self._drop_old_columns()
         if self.column == self.owns[0].shape[3]:

@@ -11,11 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from offleash.engines.native.cache import Cache, Step
+from offleash.engines.native.products import linear
 from offleash.engines.native.weights import Decoder, Layer
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return F.linear(x.to(weight.dtype), weight, bias).to(x.dtype)
 
 
 def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -24,11 +21,7 @@ def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 def _add_linear(x_RH: Tensor, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x + h W' + b, in place."""
-    if weight.dtype == x_RH.dtype:
-        x_RH.addmm_(h, weight.t())
-    else:
-        x_RH.add_(F.linear(h.to(weight.dtype), weight))
-    return x_RH if bias is None else x_RH.add_(bias)
+    return x_RH.add_(linear(h, weight, bias))
 
 
 def _pairs(x: Tensor) -> Tensor:
@@ -42,7 +35,7 @@ def _turned(x: Tensor, turn: Tensor) -> Tensor:
 def _qkv(decoder: Decoder, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries (..., A, D), keys and values (..., K, D), not yet rotated."""
     a, k, d = decoder.heads, decoder.kv_heads, decoder.head_dim
-    qkv = _linear(_norm(x, layer.input_norm, decoder.eps), layer.qkv, layer.qkv_bias)
+    qkv = linear(_norm(x, layer.input_norm, decoder.eps), layer.qkv, layer.qkv_bias)
     q, keys, values = qkv.unflatten(-1, (a + 2 * k, d)).split([a, k, k], dim=-2)
     if layer.q_norm is not None and layer.k_norm is not None:
         q, keys = _norm(q, layer.q_norm, decoder.eps), _norm(keys, layer.k_norm, decoder.eps)
@@ -51,13 +44,13 @@ def _qkv(decoder: Decoder, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Ten
 
 def _mlp(decoder: Decoder, layer: Layer, x_RH: Tensor) -> Tensor:
     """x + MLP(norm x), in place."""
-    both = _linear(_norm(x_RH, layer.post_norm, decoder.eps), layer.gate_up, layer.gate_up_bias)
+    both = linear(_norm(x_RH, layer.post_norm, decoder.eps), layer.gate_up, layer.gate_up_bias)
     gate, up = both.chunk(2, dim=-1)
     return _add_linear(x_RH, F.silu(gate).mul_(up), layer.down, layer.down_bias)
 
 
 def _logits(decoder: Decoder, x_RH: Tensor) -> Tensor:
-    return F.linear(_norm(x_RH, decoder.norm, decoder.eps).float(), decoder.head)
+    return linear(_norm(x_RH, decoder.norm, decoder.eps).float(), decoder.head)
 
 
 def prefill(decoder: Decoder, ids_GS: Tensor, lengths_G: Tensor) -> tuple[Tensor, Tensor]:
