@@ -91,7 +91,8 @@ def test_version(offleash):
         (["train", "a.yaml", "--resum"], "No such option: --resum"),
         (["tasks", "--measured-on", "many"], "Invalid value for '--measured-on'"),
         (["tasks", "--measured-on", "0"], "Invalid value for '--measured-on'"),
-        (["tasks", "surplus"], "Got unexpected extra argument"),
+        (["tasks", "countdwn"], "did you mean 'countdown'"),
+        (["tasks", "countdown", "surplus"], "Got unexpected extra argument"),
     ],
 )
 def test_a_mistyped_command_line_is_one_line_and_2(offleash, arguments, message):

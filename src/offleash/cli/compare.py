@@ -26,6 +26,7 @@ Logs of TRL, verl, lm-evaluation-harness, lighteval, Inspect, verifiers and prim
   offleash compare base.eval tuned.eval --threshold 0.5
   offleash compare base.csv tuned.csv --columns id=problem,correct=passed
 
+\b
 Several training seeds of one method, against its base:
   offleash compare base.jsonl seed0.jsonl seed1.jsonl seed2.jsonl
 
@@ -42,14 +43,17 @@ widen, narrow, both, or neither?
 """
 
 
+SideA = Annotated[
+    str,
+    typer.Argument(
+        metavar="A",
+        help="PATH or PATH#MODEL: a store, a study, a run, a model, a jsonl file, or a log of another tool.",
+    ),
+]
+
+
 def compare(
-    a: Annotated[
-        str,
-        typer.Argument(
-            metavar="A",
-            help="PATH or PATH#MODEL: a store, a study, a run, a model, a jsonl file, or a log of another tool.",
-        ),
-    ],
+    a: SideA,
     b: Annotated[
         list[str], typer.Argument(metavar="B...", help="The same; B is judged against A. Several: training seeds.")
     ],

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from offleash.tasks import Family, Task
 
 EXAMPLES = """
 \b
 Examples:
   offleash tasks
-  offleash tasks --measured-on 100 --json
+  offleash tasks reasoning-gym
+  offleash tasks reasoning-gym/chain_sum --measured-on 20
+  offleash tasks gsm8k:data/gsm8k --json
 """
+SHOWN = 60
+"""Characters of an example in the table."""
 
 
 def tasks(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A task, or a family; without it, the tasks that need nothing, and the families."),
+    ] = None,
     measured_on: Annotated[
         int, typer.Option(min=1, help="Problems a level on which the guess baseline is measured.")
     ] = 5,
@@ -24,52 +35,98 @@ def tasks(
 ) -> None:
     """The tasks and their chance baselines."""
     from offleash.cli.output import print_json, print_table
-    from offleash.tasks import names
+    from offleash.tasks import families, get, names
 
-    rows = [_row(name, measured_on) for name in names()]
+    known = {family.name: family for family in families()}
+    family = known.get(name or "")
+    if family and family.members:
+        members = family.members()
+        if as_json:
+            print_json({"families": [_family(family, members)]})
+        else:
+            typer.echo(_wrapped(f"{len(members)} tasks, each {family.name}/NAME:", members))
+        return
+    rows = [_row(get(chosen), measured_on) for chosen in ([name] if name else names())]
     if as_json:
-        print_json({"tasks": rows})
+        print_json({"tasks": rows, "families": [] if name else [_family(family, None) for family in known.values()]})
         return
     lines = [
-        [row["name"], row["version"], str(level["level"]), _shown(level["guess"]), level["example"]]
+        [row["name"], row["version"], str(level["level"]), _shown(level["guess"]), _line(level["example"])]
         for row in rows
         for level in row["levels"]
     ]
     print_table(["task", "version", "level", "a guess is right", "example"], lines)
+    if not name:
+        typer.echo("")
+        shown = [[f.name + ("/NAME" if f.members else ""), f.about, f.needs] for f in known.values()]
+        print_table(["family", "about", "needs"], shown)
 
 
 tasks.__doc__ = f"{tasks.__doc__}\n{EXAMPLES}"
 
 
-def _row(name: str, measured_on: int) -> dict[str, Any]:
-    from offleash.tasks import get
+def _family(family: Family, members: list[str] | None) -> dict[str, Any]:
+    return {
+        "name": family.name,
+        "about": family.about,
+        "needs": family.needs,
+        "source": family.source,
+        "members": members,
+    }
 
-    task = get(name)
+
+def _row(task: Task, measured_on: int) -> dict[str, Any]:
     return {
         "name": task.name,
         "version": task.version,
         "verifier_version": task.verifier_version,
-        "levels": [_level(name, level, measured_on) for level in task.levels],
+        "levels": [_level(task, level, measured_on) for level in task.levels],
     }
 
 
-def _level(name: str, level: int, measured_on: int) -> dict[str, Any]:
-    """Mean chance that one blind guess is right, over the first problems of the probe split."""
-    from offleash.tasks import get, problems
+def _level(task: Task, level: int, measured_on: int) -> dict[str, Any]:
+    """Mean chance that one blind guess is right, over the first problems of the probe split, or of test where there is none."""
+    from offleash.core import InputError, OffleashError
+    from offleash.tasks import problems
 
-    task = get(name)
-    found = list(itertools.islice(problems(task, level, "probe", 0), measured_on))
-    chances = [task.guess(problem) for problem in found]
-    mean = sum(chances) / len(chances)
+    found, why = [], ""
+    for split in ("probe", "test"):
+        try:
+            for problem in itertools.islice(problems(task, level, split, 0), measured_on):
+                found.append(problem)
+        except InputError as error:  # no such problems, or fewer than that
+            why = str(error)
+        except OffleashError as error:
+            why = str(error)
+            break
+        if found:
+            break
+    if not found and level == task.levels[0]:
+        raise InputError(why)
+    mean = sum(map(task.guess, found)) / len(found) if found else math.nan
     known = not math.isnan(mean)
     return {
         "level": level,
         "guess": mean if known else None,
-        "reason": "" if known else "the chance of a blind guess is not known for this task",
+        "reason": "" if known else why if not found else "the chance of a blind guess is not known for this task",
         "measured_on": len(found),
-        "example": found[0].prompt,
+        "example": found[0].prompt if found else "",
     }
 
 
 def _shown(guess: float | None) -> str:
     return "unknown" if guess is None else f"{guess:.2g}"
+
+
+def _line(text: str) -> str:
+    one = " ".join(text.split())
+    return one if len(one) <= SHOWN else one[: SHOWN - 3] + "..."
+
+
+def _wrapped(head: str, words: list[str]) -> str:
+    """The words in columns, below each other, 100 characters wide."""
+    width = max(map(len, words)) + 2
+    columns = max(1, 100 // width)
+    height = math.ceil(len(words) / columns)
+    lines = ["".join(word.ljust(width) for word in words[row::height]).rstrip() for row in range(height)]
+    return "\n".join([head, *lines])

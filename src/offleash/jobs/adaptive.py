@@ -108,7 +108,7 @@ class _Study:
 
     def _rows(self, model: str, sampler: str) -> list[Json]:
         o = self.order
-        table = self.store.rows(model, level=o.level, task=o.task, split=o.split, sampler=sampler, seed=o.seed)
+        table = self.store.rows(model, level=o.level, task=self.task.name, split=o.split, sampler=sampler, seed=o.seed)
         rows: list[Json] = table.select(["problem_id", "index", "correct"]).to_pylist()
         return rows
 

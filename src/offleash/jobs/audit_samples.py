@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from offleash import tasks
 from offleash.boundary import Counts
-from offleash.core import InputError
+from offleash.core import InputError, OffleashError
 from offleash.jobs import heat
 from offleash.jobs.sides import Selection, is_plain, look_for_verdicts, place, study_of, what_it_is
 from offleash.store import CountRow, Store, StoredProblem, Study, read_study
@@ -265,7 +265,10 @@ def _arranged(table: Any, at: Place, temperature: float, stored: Mapping[str, St
 
 def _first_version(task: str, versions: set[str]) -> str:
     """The verifier whose verdicts count: the task's own of today, else the last by name."""
-    today = tasks.get(task).verifier_version if task in tasks.names() else ""
+    try:
+        today = tasks.get(task).verifier_version
+    except OffleashError:  # a task of another machine's, or of a file that is not named here
+        today = ""
     return today if today in versions else max(versions)
 
 

@@ -42,7 +42,7 @@ def make_probe(settings: TrainSettings, run: RunFolder) -> Probe:
     def probe(step: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         n = settings.probe.samples
         completions = NativeEngine(model, tokenizer, sampling, settings.rollout.rows).generate(requests)
-        verdicts = [task.verify(problems[i // n], c.text) for i, c in enumerate(completions)]
+        verdicts = tasks.verify_all(task, [(problems[i // n], c.text) for i, c in enumerate(completions)])
         correct = [sum(v.correct is True for v in verdicts[i * n : (i + 1) * n]) for i in range(len(problems))]
         decided = [sum(v.correct is not None for v in verdicts[i * n : (i + 1) * n]) for i in range(len(problems))]
         counts = Counts(tuple(p.id for p in problems), np.array(correct), np.array(decided))

@@ -69,7 +69,9 @@ def run(
             engine=engine, stop=stop, options=options, tell=lambda done, total: report(done),
         )  # fmt: skip
     # The store may hold the same model at other temperatures.
-    counts = Store.open(out).counts(identity, task=task, level=level, split=split, seed=seed, sampler=sampler)
+    counts = Store.open(out).counts(
+        identity, task=tasks.get(task).name, level=level, split=split, seed=seed, sampler=sampler
+    )
     total = sum(row.n for row in counts)
     accuracy = sum(row.c for row in counts) / total if total else None
     result = {"store": str(out), "model": identity, "problems": len(counts), "samples": total, "accuracy": accuracy}

@@ -113,6 +113,7 @@ def sampled_side(text: str, order: Order | None, n: int | None, texts: Sequence[
         InputError: see `complete`, and whatever `offleash sample` refuses.
     """
     order, task, out = complete(order, n, text)
+    from offleash import tasks
     from offleash.jobs.sample import fill_store
 
     store, name, wanted = out / "store", labels(texts)[text], n or 1
@@ -122,5 +123,5 @@ def sampled_side(text: str, order: Order | None, n: int | None, texts: Sequence[
             split=order.split, seed=order.seed, temperature=order.temperature,
             max_completion_length=order.max_completion_length, tell=lambda done, total: report(done),
         )  # fmt: skip
-    chosen = Selection(task, order.level, order.split, order.seed, ids.sampler)
+    chosen = Selection(tasks.get(task).name, order.level, order.split, order.seed, ids.sampler)
     return replace(read_side(f"{store}#{ids.model}", chosen), name=name)

@@ -17,7 +17,7 @@ from typing import Any
 from offleash.core import Completion, InputError, OffleashError, Problem, rng
 from offleash.engines.base import Request, Sampler, Unfinished
 from offleash.store import SampleRow, Store, Unverified, VerdictRow, Writer, same_record
-from offleash.tasks import Task
+from offleash.tasks import Task, verify_all
 
 Progress = Callable[[int, int], None]
 """Called with the samples done and the samples wanted; also between the slower problems' chance baselines."""
@@ -89,7 +89,7 @@ def fill(
                 gave_up, completions = error, error.finished
             rows = [SampleRow.of(c, model=name, seed=seed, sampler=identity) for c in completions]
             writer.add_samples(rows)
-            writer.add_verdicts([_judge(task, wanted, row) for row in rows])
+            writer.add_verdicts(_judge(task, wanted, rows))
             count.wrote(len(rows))
             if gave_up:
                 raise gave_up
@@ -165,18 +165,19 @@ def _verify_leftovers(
     rows = store.unverified(model, task.verifier_version, sampler=identity, seed=seed)
     rows = [row for row in rows if row.problem_id in wanted]
     for start in range(0, len(rows), batch):
-        writer.add_verdicts([_judge(task, wanted, row) for row in rows[start : start + batch]])
+        writer.add_verdicts(_judge(task, wanted, rows[start : start + batch]))
         count.tell()
     return len(rows)
 
 
-def _judge(task: Task, wanted: Mapping[str, Problem], row: SampleRow | Unverified) -> VerdictRow:
-    verdict = task.verify(wanted[row.problem_id], row.text)
-    if verdict.verifier_version != task.verifier_version:
+def _judge(task: Task, wanted: Mapping[str, Problem], rows: Sequence[SampleRow | Unverified]) -> list[VerdictRow]:
+    verdicts = verify_all(task, [(wanted[row.problem_id], row.text) for row in rows])
+    odd = next((v.verifier_version for v in verdicts if v.verifier_version != task.verifier_version), None)
+    if odd is not None:
         raise OffleashError(
-            f"task {task.name!r}: a verdict of version {verdict.verifier_version!r}, the task says {task.verifier_version!r}"
+            f"task {task.name!r}: a verdict of version {odd!r}, the task says {task.verifier_version!r}"
         )
-    return VerdictRow.of(row, verdict)
+    return [VerdictRow.of(row, verdict) for row, verdict in zip(rows, verdicts, strict=True)]
 
 
 def _chunks(todo: Mapping[str, list[int]], batch: int) -> Iterator[list[tuple[str, int]]]:

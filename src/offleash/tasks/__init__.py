@@ -1,19 +1,41 @@
 """Problems and the verifiers that judge answers. No torch."""
 
-from offleash.tasks import countdown as _countdown  # registers itself
+from offleash.tasks import code as _code  # these register themselves
+from offleash.tasks import countdown as _countdown
+from offleash.tasks import gym as _gym
+from offleash.tasks import math as _math
+from offleash.tasks import worlds as _worlds
 from offleash.tasks.annotations import HasPlanning, HasReference, HasSolutions, HasSteps, Step
-from offleash.tasks.base import Task, get, names, problems, register
+from offleash.tasks.base import (
+    Batched,
+    Family,
+    Finite,
+    Task,
+    families,
+    get,
+    names,
+    problems,
+    register,
+    register_family,
+    verify_all,
+)
 
 __all__ = [
+    "Batched",
+    "Family",
+    "Finite",
     "HasPlanning",
     "HasReference",
     "HasSolutions",
     "HasSteps",
     "Step",
     "Task",
+    "families",
     "get",
     "names",
     "problems",
     "register",
+    "register_family",
+    "verify_all",
 ]
-del _countdown
+del _code, _countdown, _gym, _math, _worlds

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from offleash.core import InputError, Problem, Verdict, unknown_name
+from offleash.tasks import loading
+
+GROUP = "offleash.tasks"
+"""The entry point group through which an installed package offers tasks."""
 
 
 @runtime_checkable
@@ -41,41 +46,133 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class Batched(Protocol):
+    """A task that judges many completions faster than one by one."""
+
+    def verify_many(self, pairs: Sequence[tuple[Problem, str]]) -> list[Verdict]:
+        """The verdicts of `verify`, in order."""
+        ...
+
+
+@runtime_checkable
+class Finite(Protocol):
+    """A task whose problems can be listed, so that none is drawn twice and all are drawn."""
+
+    def listed(self, level: int, split: str, seed: int) -> Sequence[Problem]:
+        """Every problem of a level and split, in the seed's order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Tasks that need data or an extra: `NAME`, `NAME/MEMBER` or `NAME:PLACE` makes one."""
+
+    name: str
+    about: str
+    needs: str
+    """What has to be there, in words: an extra to install, a folder of data."""
+    source: str
+    """Where the problems come from, with their license."""
+    make: Callable[[str, str], Task]
+    """(member, place) -> task; both "" where the name has none."""
+    members: Callable[[], list[str]] | None = None
+    """The members' names; InputError where what the family needs is missing. None for a family of one."""
+
+
 _TASKS: dict[str, Task] = {}
+_FAMILIES: dict[str, Family] = {}
+_MADE: dict[str, Task] = {}
+Registered = TypeVar("Registered")
 
 
-def register(task: Task) -> Task:
-    """Add a task to the registry under its name."""
-    _TASKS[task.name] = task
+def register(task: Registered) -> Registered:
+    """Add a task to the registry under its name. Decorates a class, of which one instance is registered, or takes a task."""
+    made: Any = loading.instance(task)
+    if missing := loading.missing(made, Task):
+        raise InputError(
+            f"task {getattr(made, 'name', type(made).__name__)!r}: has no {', '.join(missing)}; see tasks.Task"
+        )
+    _TASKS[made.name] = made
     return task
 
 
+def register_family(family: Family) -> Family:
+    """Add a family to the registry under its name."""
+    _FAMILIES[family.name] = family
+    return family
+
+
 def names() -> list[str]:
-    """The registered task names."""
-    return sorted(_TASKS)
+    """The tasks that stand on their own: those registered here, and those of installed packages."""
+    return sorted({*_TASKS, *loading.entry_points(GROUP)})
+
+
+def families() -> list[Family]:
+    """The families, by name."""
+    return [_FAMILIES[name] for name in sorted(_FAMILIES)]
 
 
 def get(name: str) -> Task:
-    """The task of this name; an InputError with the closest name otherwise."""
-    if name not in _TASKS:
-        raise unknown_name("task", name, _TASKS)
-    return _TASKS[name]
+    """The task of a name.
+
+    Args:
+        name: a registered one (`countdown`), a family's (`gsm8k`, `gsm8k:FOLDER`, `reasoning-gym/chain_sum`), a dotted path
+            (`my_module:MyTask`) or a file (`path/to/file.py:MyTask`) with a task, a class of tasks or a function that makes one.
+
+    Raises:
+        InputError: there is none; names the closest one.
+    """
+    if name not in _TASKS and name not in _MADE:
+        _MADE[name] = _make(name)
+    return _TASKS.get(name) or _MADE[name]
+
+
+def _make(name: str) -> Task:
+    head, colon, place = name.partition(":")
+    family, _, member = head.partition("/")
+    if family in _FAMILIES and not head.endswith(".py"):
+        return _FAMILIES[family].make(member, place)
+    if name in (offered := loading.entry_points(GROUP)):
+        made = loading.instance(loading.offered(offered[name], GROUP))
+    elif colon:
+        made = loading.instance(loading.load(name, "task"))
+    else:
+        raise unknown_name("task", name, [*names(), *_FAMILIES])
+    if missing := loading.missing(made, Task):
+        raise InputError(f"task {name!r}: {type(made).__name__} has no {', '.join(missing)}; see offleash.tasks.Task")
+    return made
+
+
+def verify_all(task: Task, pairs: Sequence[tuple[Problem, str]]) -> list[Verdict]:
+    """The verdicts of many (problem, text), in order; in one batch where the task can."""
+    if isinstance(task, Batched):
+        return task.verify_many(pairs)
+    return [task.verify(problem, text) for problem, text in pairs]
 
 
 def problems(task: Task, level: int, split: str, seed: int) -> Iterator[Problem]:
-    """An endless sequence of distinct problems of one level and split; draw i depends on (task, seed, level, split, i)."""
+    """A sequence of distinct problems of one level and split; draw i depends on (task, seed, level, split, i).
+
+    Endless for a generator of problems; for a task that lists its problems (`Finite`), all of them and then an InputError.
+    """
     if level not in task.levels:
         raise InputError(f"task {task.name!r} has no level {level}; levels: {', '.join(map(str, task.levels))}")
     seen: set[str] = set()
-    misses = 0
-    i = 0
-    while misses < 10_000:
-        problem = task.generate((seed, i), level, split)
-        i += 1
-        if problem.id in seen:
-            misses += 1
-            continue
+    if isinstance(task, Finite):
+        for problem in task.listed(level, split, seed):
+            seen.add(problem.id)
+            yield problem
+    else:
         misses = 0
-        seen.add(problem.id)
-        yield problem
+        i = 0
+        while misses < 10_000:
+            problem = task.generate((seed, i), level, split)
+            i += 1
+            if problem.id in seen:
+                misses += 1
+                continue
+            misses = 0
+            seen.add(problem.id)
+            yield problem
     raise InputError(f"task {task.name!r} level {level} split {split!r} has only {len(seen)} distinct problems")

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from offleash.core import Completion, Problem, Verdict, rng
 from offleash.engines import Request, Sampler
+from offleash.tasks import verify_all
 from offleash.training.demonstrations import Demonstrations
 from offleash.training.problems import Problems
 from offleash.training.reward import rewarded
@@ -124,7 +125,7 @@ def _round(source: Source, step: int, round_: int) -> tuple[list[_Group], list[C
     groups = []
     for i, problem in enumerate(problems):
         own = completions[i * size : (i + 1) * size]
-        verdicts = [task.verify(problem, c.text) for c in own]
+        verdicts = verify_all(task, [(problem, c.text) for c in own])
         paid = rewarded(verdicts, settings.reward, (settings.seed, step, first + i))
         sampled = [
             Member(c.token_ids, c.logprobs, verdict, external=False, text=c.text, solved=true.correct)

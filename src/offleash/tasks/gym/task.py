@@ -1,0 +1,152 @@
+"""A data set of reasoning-gym as a task.
+
+Its problem i of seed s is drawn from `Random(s + i)`, so adjacent seeds share almost all problems; here every problem has a
+hashed seed of its own and is number 0 of it. Its splits are the hash of the question, so that no question is in two.
+Generators and scorers run in a worker: some take unbounded time, and what a question says must not depend on the hash seed of
+the process that asks.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import math
+from functools import cache
+from typing import Any, NamedTuple
+
+from offleash.core import InputError, OffleashError, Problem, Verdict, rng, unknown_name
+from offleash.tasks.isolation import Failure, Limits, shared
+from offleash.tasks.splits import check_split
+
+PREFIX = "reasoning-gym"
+SUCCESS = 1.0
+"""The score from which an answer counts as right: the whole of it. Many data sets give parts for a beginning."""
+SHARES = {"pretrain": 0.25, "train": 0.25, "probe": 0.25, "test": 0.25}
+PROMPT = "{question}\n\nGive the final answer between <answer> and </answer>."
+MAX_ANSWER = 20_000
+_WORKER = "offleash.tasks.gym.worker:"
+_DRAW = Limits(seconds=60.0, wall_seconds=240.0, megabytes=4096)
+_SCORE = Limits(seconds=10.0, wall_seconds=60.0, megabytes=2048)
+_BATCH, _BATCHES = 32, 32
+"""Seeds tried in one call for a problem of a split, and calls before giving up."""
+
+
+class ReasoningGym:
+    """One data set, as it is configured by default (level 0), or at a level of its curriculum (1 is the easiest).
+
+    Args:
+        dataset: its name there.
+        success: the score from which an answer is right; the scores are the rewards.
+    """
+
+    version: str
+    verifier_version: str
+
+    def __init__(self, dataset: str, success: float) -> None:
+        if not 0 < success <= 1:
+            raise InputError(f"success: {success} is not in (0, 1]; scores go from 0 to 1")
+        known = _described()
+        if dataset not in known:
+            raise unknown_name("data set of reasoning-gym", dataset, known)
+        self.dataset, self.success = dataset, success
+        self.name = f"{PREFIX}/{dataset}"
+        self.levels = tuple(range(known[dataset] + 1))
+        package = importlib.metadata.version("reasoning-gym")
+        self.version = f"1+reasoning-gym-{package}"
+        self.verifier_version = f"reasoning-gym-{package}+success-{success:g}"
+
+    def generate(self, key: tuple[str | int, ...], level: int, split: str) -> Problem:
+        """See `Task.generate`."""
+        check_split(self.name, split, SHARES)
+        if level not in self.levels:
+            raise InputError(f"level: {self.name} has no level {level}; levels: {', '.join(map(str, self.levels))}")
+        seeds = rng.stream(self.name, *key, level, split)
+        for _ in range(_BATCHES):
+            batch = seeds.integers(2**32, size=_BATCH).tolist()
+            found = shared().call(_WORKER + "draw", [self.dataset, level, batch, self.name, split, SHARES], _DRAW)
+            if isinstance(found, Failure):
+                raise OffleashError(f"{self.name}, level {level}: its generator failed: {found}")
+            if found:
+                return Problem(
+                    task=self.name,
+                    version=self.version,
+                    prompt=PROMPT.replace("{question}", found["question"]),
+                    answer=found["answer"],
+                    level=level,
+                    split=split,
+                    meta={"seed": found["seed"], "level": level, "gold": found["gold"]},
+                )
+        raise InputError(
+            f"{self.name}, level {level}: none of {_BATCH * _BATCHES} questions falls into split {split!r}; it has too few different ones"
+        )
+
+    def verify(self, problem: Problem, text: str) -> Verdict:
+        """See `Task.verify`. The format is `tags` or `bare`; a scorer that raises has not decided."""
+        found = extract(text)
+        if len(found.answer) > MAX_ANSWER:
+            return self._verdict(False, 0.0, "", found.form, f"an answer of more than {MAX_ANSWER} characters")
+        where = [self.dataset, problem.meta["level"], problem.meta["seed"]]
+        score = shared().call(_WORKER + "score", [*where, found.answer], _SCORE)
+        shown = " ".join(found.answer.split())[:200]
+        if isinstance(score, Failure):
+            return self._verdict(None, 0.0, shown, found.form, str(score))
+        if not math.isfinite(score):
+            return self._verdict(None, 0.0, shown, found.form, f"a score of {score}")
+        correct = score >= self.success
+        return self._verdict(correct, score, shown, found.form, "" if correct else f"a score of {score:.4g}")
+
+    def _verdict(self, correct: bool | None, reward: float, answer: str, form: str, reason: str) -> Verdict:
+        return Verdict(correct, reward, answer, form, reason, self.verifier_version)
+
+    def gold(self, problem: Problem, key: tuple[str | int, ...] = ()) -> str:
+        """See `Task.gold`; InputError for the data sets that know no solution of their problems (boxnet, rush_hour)."""
+        if problem.meta["gold"] is None:
+            raise InputError(
+                f"{self.name}: reasoning-gym gives no solution of its problems, so there are no demonstrations"
+            )
+        return f"<answer>{problem.meta['gold']}</answer>"
+
+    def guess(self, problem: Problem) -> float:
+        """See `Task.guess`: NaN, what a blind guess would be is different for each data set."""
+        return math.nan
+
+    def traces(self, key: tuple[str | int, ...], level: int, split: str, count: int) -> list[tuple[str, str]]:
+        """See `Task.traces`: answers without reasoning, for the data sets offer no more."""
+        found = [self.generate((*key, i), level, split) for i in range(count)]
+        return [(problem.prompt, self.gold(problem)) for problem in found]
+
+
+class Extracted(NamedTuple):
+    """An answer, and how it was given: between `tags`, or the whole text, `bare`."""
+
+    answer: str
+    form: str
+
+
+def extract(text: str) -> Extracted:
+    """What stands between the last closed <answer> and </answer>; else the whole text. Without the spaces around it.
+
+    >>> extract("<think>2?</think> <answer> 5 </answer>.")
+    Extracted(answer='5', form='tags')
+    """
+    end = text.rfind("</answer>")
+    start = text.rfind("<answer>", 0, end) if end >= 0 else -1
+    return (
+        Extracted(text.strip(), "bare") if start < 0 else Extracted(text[start + len("<answer>") : end].strip(), "tags")
+    )
+
+
+def datasets() -> list[str]:
+    """Every data set that can be a task; InputError where reasoning-gym is not installed."""
+    return sorted(_described())
+
+
+@cache
+def _described() -> dict[str, int]:
+    """Data set -> levels of its curriculum."""
+    if importlib.util.find_spec("reasoning_gym") is None:
+        raise InputError("reasoning-gym: it is not installed; pip install 'offleash[reasoning-gym]'")
+    found: Any = shared().call(_WORKER + "describe", [], _DRAW)
+    if isinstance(found, Failure):
+        raise OffleashError(f"reasoning-gym: its data sets cannot be listed: {found}")
+    return found

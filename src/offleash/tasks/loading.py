@@ -1,0 +1,104 @@
+"""Objects by name: `module:attribute`, `path/to/file.py:attribute`, entry points of installed packages."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from offleash.core import InputError, rng, unknown_name
+
+
+def load(path: str, field: str) -> Any:
+    """What a dotted path names.
+
+    Args:
+        path: `package.module:name` or `path/to/file.py:name`; a file is run once.
+        field: the setting the path was given as, for errors.
+
+    Raises:
+        InputError: no such module, file or name, or it fails while it is imported.
+    """
+    where, _, attribute = path.rpartition(":")
+    if not where or not attribute:
+        raise InputError(f"{field}: {path!r} is not module:name or file.py:name; name the object after a colon")
+    module = _file(Path(where), field) if where.endswith(".py") else _module(where, field)
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise InputError(
+                f"{field}: {unknown_name('name', part, [n for n in vars(found) if n[0] != '_'])} in {where}"
+            )
+        found = getattr(found, part)
+    return found
+
+
+def _module(name: str, field: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise InputError(
+                f"{field}: no module {error.name!r}; install it, run where it can be imported, or name a file: file.py:name"
+            ) from error
+        raise InputError(f"{field}: module {name!r} cannot be imported: {error}") from error
+    except Exception as error:
+        raise InputError(f"{field}: module {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _file(path: Path, field: str) -> ModuleType:
+    """The module of a file; its name is a hash of its place, so two files of one name do not collide."""
+    if not path.is_file():
+        raise InputError(f"{field}: no file {path}; give a path that is there, or a module's name")
+    name = f"offleash_file_{rng.digest(str(path.resolve())).hex()}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec and spec.loader
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            raise InputError(f"{field}: {path} cannot be imported: {type(error).__name__}: {error}") from error
+    return sys.modules[name]
+
+
+@cache
+def entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
+    """What installed packages offer in a group, by name; nothing is imported."""
+    return {point.name: point for point in importlib.metadata.entry_points(group=group)}
+
+
+def offered(point: importlib.metadata.EntryPoint, field: str) -> Any:
+    """What an entry point names; InputError where it cannot be imported."""
+    try:
+        return point.load()
+    except Exception as error:
+        raise InputError(f"{field}: {point.name!r} ({point.value}) cannot be imported: {error}") from error
+
+
+def instance(found: Any) -> Any:
+    """An object itself; of a class or a function without parameters what it makes."""
+    if not isinstance(found, type) and not _is_function(found):
+        return found
+    try:
+        return found()
+    except TypeError as error:
+        raise InputError(
+            f"{found.__name__}: is made without arguments here, but {error}; name a made one instead"
+        ) from error
+
+
+def _is_function(found: Any) -> bool:
+    return callable(found) and hasattr(found, "__code__")
+
+
+def missing(made: Any, protocol: type) -> list[str]:
+    """The members of a protocol that an object lacks, in the protocol's order."""
+    members = [*protocol.__annotations__, *(n for n, v in vars(protocol).items() if n[0] != "_" and callable(v))]
+    return [name for name in members if not hasattr(made, name)]

@@ -1,0 +1,108 @@
+r"""The answer in a completion: the last \boxed{...}, what follows the last ####, or the last number. Linear in the text."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+MAX_ANSWER = 500
+"""Characters of an answer that is read; longer ones are wrong unread (the longest answer of MATH-500 has 53)."""
+MAX_TAIL = 100_000
+"""Characters at the end of a completion in which an answer is looked for."""
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_NUMBER = re.compile(r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|[-+]?\.[0-9]+")
+_HASHES = re.compile(r"####[ \t]*([^\n]+)")
+
+
+class Extracted(NamedTuple):
+    """An answer, and how it was given: `boxed`, `hashes`, `number`; or `none`, with the reason."""
+
+    answer: str
+    form: str
+    reason: str = ""
+
+
+def extract(text: str, number: bool) -> Extracted:
+    r"""The answer of a completion.
+
+    Args:
+        text: the completion.
+        number: whether, without a box or ####, the last number counts.
+
+    >>> extract(r"so \boxed{\frac{1}{2}} it is", number=True)
+    Extracted(answer='\\frac{1}{2}', form='boxed', reason='')
+    >>> extract("16 - 7 = 9 eggs, so 18 dollars.", number=True).answer
+    '18'
+    """
+    tail = text[-MAX_TAIL:]
+    found = _boxed(tail)
+    if found is None and (hashes := _HASHES.findall(tail)):
+        found = Extracted(hashes[-1], "hashes")
+    if found is None and number and (numbers := _NUMBER.findall(tail)):
+        found = Extracted(numbers[-1], "number")
+    if found is None:
+        return Extracted("", "none", "no number and no \\boxed{...}" if number else "no \\boxed{...}")
+    if found.form == "none":
+        return found
+    answer = found.answer.strip()
+    if not answer:
+        return Extracted("", "none", "an empty answer")
+    if len(answer) > MAX_ANSWER:
+        return Extracted("", "none", f"an answer of more than {MAX_ANSWER} characters")
+    return found._replace(answer=answer)
+
+
+def _boxed(text: str) -> Extracted | None:
+    """The content of the last box, by counting braces; None where there is no box."""
+    starts = [match.end() for match in _BOX.finditer(text)]
+    if not starts:
+        return None
+    depth, start = 1, starts[-1]
+    end = min(len(text), start + MAX_ANSWER + 1)
+    for at in range(start, end):
+        escaped = text[at - 1] == "\\" and text[at - 2] != "\\"
+        if text[at] in "{}" and not escaped:
+            depth += 1 if text[at] == "{" else -1
+            if depth == 0:
+                return Extracted(text[start:at], "boxed")
+    too_long = f"an answer of more than {MAX_ANSWER} characters"
+    return Extracted("", "none", "a box that does not close" if end == len(text) else too_long)
+
+
+def plain(answer: str) -> str:
+    r"""An answer without what does not change its meaning: spaces, dollars, \left and \right, the size of a fraction.
+
+    >>> plain(r"$\left( 3, \dfrac{\pi}{2} \right)$.")
+    '(3,\\frac{\\pi}{2})'
+    """
+    answer = answer.strip().rstrip(".").strip("$")
+    answer = re.sub(r"\\(?:left|right|bigl?|bigr?|Bigl?|Bigr?)(?![a-zA-Z])", "", answer)
+    answer = re.sub(r"\\[dt]frac(?![a-zA-Z])", r"\\frac", answer)
+    answer = re.sub(r"(?<!\\)\\[!,;: ]|~", "", answer)
+    # A space between letters may be a name's; between a command and a letter it ends the command.
+    return re.sub(r"(?<![a-zA-Z])\s+|\s+(?![a-zA-Z])", "", answer)
+
+
+def scientific(answer: str) -> str:
+    r"""An answer whose numbers like 4.5e33 are powers of ten: in LaTeX that e would be Euler's.
+
+    >>> scientific("4.5e33"), scientific("1E-3"), scientific("2e^3")
+    ('4.5 \\times 10^{33}', '1 \\times 10^{-3}', '2e^3')
+    """
+    return re.sub(r"(?<![A-Za-z0-9.])([0-9]+(?:\.[0-9]+)?)[eE]([-+]?[0-9]{1,3})(?![0-9.])", _power_of_ten, answer)
+
+
+def _power_of_ten(match: re.Match[str]) -> str:
+    return f"{match[1]} \\times 10^{{{match[2].lstrip('+')}}}"
+
+
+def integer(answer: str) -> int | None:
+    """The integer an answer is, with or without thousands commas; None for anything else.
+
+    >>> integer("1,234"), integer("-07"), integer("$18.00"), integer("1,23")
+    (1234, -7, 18, None)
+    """
+    match = re.fullmatch(
+        r"\\?\$?([-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,30}))(?:\.0{1,9})?\.?\$?", answer.strip(), re.ASCII
+    )
+    return int(match[1].replace(",", "")) if match else None
