@@ -200,6 +200,35 @@ def test_corrected_interval_covers_with_the_rate_audited() -> None:
     assert 0.93 <= held / 300 <= 1.0 and plain / 300 < 0.5
 
 
+def test_a_corrected_curve_does_not_fall() -> None:
+    """40 problems, some never solved: a rate that is too high for those takes them below unsolved, once .68, .74, .72, .5."""
+    generator = np.random.default_rng(0)
+    data = counts(generator.binomial(64, generator.choice([0, 0.05, 0.5, 0.9], 40)), 64)
+    for f in (0.001, 0.003, 0.02, 0.08, 0.2):
+        got = corrected_curve(data, f, replicates=500)
+        known = [e.value for e in got.values() if not math.isnan(e.value)]
+        assert known and (np.diff(known) >= 0).all(), f
+        assert all(e.low <= e.value <= e.high for e in got.values() if e.reason == "")
+        undefined = [math.isnan(e.value) for e in got.values()]
+        assert undefined == sorted(undefined) and undefined[-1] == (f > 0.003)  # once lost, lost for all larger k
+        assert all(e.reason for e in got.values() if math.isnan(e.value))
+    falls = corrected_curve(data, 0.08, [1, 16], replicates=500)
+    assert "the correction falls from 0.453 at k=4 to 0.338 at k=8, which pass@k cannot" in falls[16].reason
+    assert falls[1].value == pytest.approx(corrected_curve(data, 0.08, [1], replicates=500)[1].value)
+
+
+def test_a_small_fall_is_pooled() -> None:
+    """By hand: two values that fall by less than the margin become their mean, weighted by their intervals."""
+    from offleash.boundary.audit import _rising
+
+    raw = {
+        k: Estimate(v, v - w, v + w, 9, "") for k, v, w in ((1, 0.3, 0.1), (2, 0.51, 0.1), (4, 0.5, 0.2), (8, 0.6, 0.1))
+    }
+    got = _rising(raw, 0.01)
+    assert [got[k].value for k in got] == pytest.approx([0.3, 0.508, 0.508, 0.6])
+    assert (got[4].low, got[4].high) == pytest.approx((0.3, 0.7))
+
+
 def test_nothing_is_left_to_correct() -> None:
     got = corrected_curve(counts([3, 1], 1024), 0.01, [1, 1024])
     assert math.isnan(got[1024].value) and "alone gives pass@1024 of 1.000" in got[1024].reason and got[1].value >= 0

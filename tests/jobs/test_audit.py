@@ -274,7 +274,9 @@ def test_samples_to_label_are_positives_and_are_read_again(store: Store, tmp_pat
     out = tmp_path / "out"
     audit.run(side(store), out=out, as_json=True)
     rows = [json.loads(line) for line in (out / "to_label.jsonl").read_text().splitlines()]
-    assert sorted(row["id"] for row in rows) == sorted(f"{problem(i).id}/{j}" for i, j in ((0, 0), (0, 1), (1, 0)))
+    places = sorted((row["problem"], row["index"]) for row in rows)
+    assert places == sorted((problem(i).id, j) for i, j in ((0, 0), (0, 1), (1, 0)))
+    assert {(row["model"], row["seed"]) for row in rows} == {("a" * 8, 0)} and all(row["sampler"] for row in rows)
     assert {row["completion"] for row in rows} == {"1+2", "2+3"} and {row["truth"] for row in rows} == {None}
     assert {row["prompt"] for row in rows} == {"problem 0", "problem 1"}
     filled = lines(out / "to_label.jsonl", [row | {"truth": True} for row in rows])
@@ -282,6 +284,31 @@ def test_samples_to_label_are_positives_and_are_read_again(store: Store, tmp_pat
     assert (found["positives"], found["false_positives"]) == (3, 0)
     audit.run(side(store), out=out, as_json=True)
     assert json.loads(filled.read_text().splitlines()[0])["truth"] is True  # never written over
+
+
+def test_labels_of_one_model_are_not_read_for_another(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The samples of both models have the same names."""
+    out = tmp_path / "out"
+    audit.run(side(store), out=out, as_json=True)
+    rows = [json.loads(line) | {"truth": True} for line in (out / "to_label.jsonl").read_text().splitlines()]
+    labels = lines(tmp_path / "filled.jsonl", rows)
+    with pytest.raises(InputError, match=r"filled\.jsonl:1: a line of model 'a', and these are samples of 'b'"):
+        audit.run(side(store, "b"), labels=labels)
+    capsys.readouterr()
+    audit.run(side(store), out=out, as_json=True)
+    assert f"{out / 'to_label.jsonl'}: kept, it holds samples of 'a' already" in capsys.readouterr().err
+    assert len(list(out.iterdir())) == 2
+    audit.run(side(store, "b"), out=out, as_json=True)
+    told = capsys.readouterr().err
+    (beside,) = set(out.glob("to_label_b_*.jsonl"))
+    assert "to_label.jsonl: kept, it is not of 'b'" in told and f"{beside}: 4 samples" in told
+    assert {json.loads(line)["model"] for line in beside.read_text().splitlines()} == {"b" * 8}
+    lines(out / "to_label.jsonl", [{"id": f"{problem(0).id}/0", "truth": None}])  # of an earlier version
+    beside.unlink()
+    audit.run(side(store), out=out, as_json=True)
+    assert "it does not say of which model it is" in capsys.readouterr().err and set(out.glob("to_label_a_*.jsonl"))
 
 
 def test_text_for_people(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,58 @@ def test_labels_of_samples_elsewhere(store: Store, tmp_path: Path) -> None:
     assert found["false_negative_share"] is None
 
 
+def test_labels_that_say_their_model_fit_it(store: Store, tmp_path: Path) -> None:
+    """By id or label; plain lines without a model still do."""
+    rows = [
+        at(0, 0, truth=True, model="a" * 8, seed=0, completion="1+2"),
+        at(0, 1, truth=True, model="a"),
+        at(1, 0, truth=True),
+    ]
+    found = audit.run(side(store), labels=lines(tmp_path / "l.jsonl", rows), as_json=True)["verifier"]["labels"]
+    assert found["positives"] == 3 and found["false_positives"] == 0
+
+
+def many(path: Path, right: int, problems: int = 10, n: int = 20) -> Store:
+    """Problems with `right` positives of n each."""
+    return write(Store.create(path), "a", [[S("1", j < right, "1") for j in range(n)]] * problems)
+
+
+def test_false_positives_that_gather_are_told_from_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All 80 labels false: 8 in each of 10 problems, as one rate gives. 8 of 8 in one problem are another matter."""
+    store = many(tmp_path / "s", 8)
+    everywhere = lines(tmp_path / "all.jsonl", [at(i, j, truth=False) for i in range(10) for j in range(8)])
+    found = audit.run(side(store), labels=everywhere)["verifier"]["labels"]
+    assert found["uneven"] is None and "not the same everywhere" not in capsys.readouterr().out
+    one = lines(tmp_path / "one.jsonl", [at(i, j, truth=i > 0) for i in range(10) for j in range(8)])
+    found = audit.run(side(store), labels=one)["verifier"]["labels"]["uneven"]
+    assert (found["problem"], found["false_positives"]) == (problem(0).id, 8)
+    assert found["expected"] == pytest.approx(0.8) and found["p"] == pytest.approx(10 * 0.1**8)
+    assert "where one rate for all gives 0.80 (p = 0.00000010, Bonferroni)" in capsys.readouterr().out.replace(
+        "1.0e-07", "0.00000010"
+    )
+
+
+def test_two_false_positives_of_a_problem_prove_nothing(tmp_path: Path) -> None:
+    rows = [at(i, j, truth=not (i == 0 and j < 2)) for i in range(10) for j in range(8)]
+    found = audit.run(side(many(tmp_path / "s", 8)), labels=lines(tmp_path / "l.jsonl", rows), as_json=True)
+    assert found["verifier"]["labels"]["uneven"] is None
+
+
+def test_verdicts_on_chosen_samples_are_not_the_models(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only the samples that the first verifier passes: its pass@1 on them is 1, and the model's is 3/8."""
+    rows = [at(0, 0, correct=True), at(0, 1, correct=False), at(1, 0, correct=True)]
+    (found,) = audit.run(side(store), verdicts=lines(tmp_path / "v.jsonl", rows))["verifier"]["seconds"]
+    assert (found["samples"], found["of"], found["covered"]) == (3, 8, 3 / 8)
+    out = capsys.readouterr().out
+    assert "on the 3 samples with both verdicts, 37.5% of the 8 decided ones; these are not the model's pass@k" in out
+    assert "first, on these" in out
+    every = [at(i, j, correct=True) for i in range(2) for j in range(4)]
+    (found,) = audit.run(side(store), verdicts=lines(tmp_path / "v.jsonl", every))["verifier"]["seconds"]
+    assert found["covered"] == 1 and "not the model's" not in capsys.readouterr().out
+
+
 def test_labels_speak_of_b_where_there_are_two(store: Store, tmp_path: Path) -> None:
     labels = lines(tmp_path / "l.jsonl", [at(0, 3, truth=True)])  # a calls it wrong, b right
     document = audit.run(side(store), side(store, "b"), labels=labels, as_json=True)
@@ -154,8 +206,19 @@ def test_two_versions_in_the_store(store: Store) -> None:
         ([at(0, 0, truth=1)], "truth is 1; write true or false"),
         ([{"verdict": "y", "truth": True}], "verdict is \"y\""),
         ([{"truth": True}], "it names no sample"),
-        ([{"id": "no-slash", "truth": True}], "it names no sample"),
-        ([{"problem": problem(0).id, "index": True, "truth": True}], "it names no sample"),
+        ([{"id": "no-slash", "truth": True}], "id is \"no-slash\"; write"),
+        ([{"problem": problem(0).id, "index": True, "truth": True}], "index is true; write a whole number"),
+        ([{"id": f"{problem(0).id}/0", "problem": problem(0).id, "index": "0", "truth": True}], "index is \"0\"; write a whole"),
+        ([{"id": f"{problem(0).id}/0", "problem": 3, "index": 0, "truth": True}], "problem is 3; write the id of a problem"),
+        ([{"id": f"{problem(0).id}/0", "problem": problem(0).id, "truth": True}], "index is null; write a whole number"),
+        ([{"id": f"{problem(0).id}/1", **at(0, 0, truth=True)}], "but problem and index say .*/0; leave one of them out"),
+        ([at(0, 0, truth=True, model="b" * 8)], r"l\.jsonl:1: a line of model 'b', and these are samples of 'a'"),
+        ([at(0, 0, truth=True, model="elsewhere")], "a line of model 'elsewhere', and these are samples of 'a'"),
+        ([{"verdict": True, "truth": True, "model": "b"}], "a line of model 'b', and these are samples of 'a'"),
+        ([at(0, 0, truth=True, model="a", sampler="hot")], "a line of sampler 'hot', and these are"),
+        ([at(0, 0, truth=True, seed=1)], "a line of seed 1, and these are samples of 0"),
+        ([at(0, 0, truth=True), at(0, 3, truth=True, completion="1+2")],
+         r"l\.jsonl:2: its completion is not that of this sample of 'a', \"x\"; it was judged on another model"),
         ([{"problem": "nope", "index": 0, "truth": True}], "names 1 that are not among the samples of 'a': problem nope"),
         ([at(0, 4, truth=True)], f"{problem(0).id}/4"),
         ([at(0, 4), at(0, 5), at(0, 6), at(0, 7), at(0, 0, truth=True)], "names 4 that are not .* and 1 more"),

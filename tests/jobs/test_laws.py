@@ -79,10 +79,19 @@ def test_compute_of_a_table(offleash, tmp_path):
     assert fit["rows"] == 41 and fit["rows_left_out"] == 1
     assert fit["A"]["low"] < 0.61 < fit["A"]["high"] and fit["identifiable"]
     assert fit["compute_at_90_percent"] == pytest.approx(7983, rel=0.15)
+    out = offleash("compute", table, "--x", "gpu_hours", "--y", "pass_rate")[1]
+    assert "(fitted along with the first row, without an interval); 90% of the rise" in out
     code, out, _ = offleash("compute", table, "--y", "pass_rate", "--from", "1500", "--r0", "0.35")
+    assert "R0 0.350 (as given); 90% of the rise" in out.replace("R0 0.35 ", "R0 0.350 ")
     assert (
         code == 0 and "1 rows without a number left out" in out and "ceiling A" in out and "90% of the rise at C" in out
     )
+
+
+def test_the_help_says_which_parameters_have_an_interval(offleash):
+    """R0 has none."""
+    out = " ".join(offleash("--help")[1].split())
+    assert "A, B and C_mid come with an interval" in out and "R0 is a number alone" in out
 
 
 def test_compute_curves_are_compared(offleash, tmp_path):

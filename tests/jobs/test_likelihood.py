@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from offleash import nn
+from offleash import nn, tasks
 from offleash.core import InputError
 from offleash.jobs import likelihood, sample
 from offleash.jobs.sides import Selection
-from offleash.store import Store
+from offleash.store import SampleRow, Store, VerdictRow
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,37 @@ def test_the_table_names_what_was_never_sampled(store: Path, capsys: pytest.Capt
 def test_bad_input(store: Path, a: str, b: str, selection: Selection, message: str) -> None:
     with pytest.raises(InputError, match=message):
         likelihood.run(a.format(store=store), b.format(store=store), selection=selection)
+
+
+def unverified(path: Path, level: int) -> Store:
+    """Two countdown problems with two samples each, as `base` would have written them."""
+    task = tasks.get("countdown")
+    made = Store.create(path)
+    chosen = [task.generate(("unverified", i), level, "test") for i in range(2)]
+    with made.writer() as writer:
+        writer.add_model({"id": "m" * 64, "label": "base", "path": str(path / "gone")})
+        sampler = writer.add_sampler({"temperature": 1.0})
+        writer.add_problems(chosen, [0.1, 0.1])
+        keys = [("m" * 64, p.id, j, 0, sampler) for p in chosen for j in range(2)]
+        writer.add_samples([SampleRow(*k, "1+2", (1, 2), (-1.0, -1.0), (0.5, 0.5), "stop") for k in keys])
+    return made
+
+
+def test_samples_without_a_verdict_are_called_unverified(tmp_path: Path) -> None:
+    side = f"{unverified(tmp_path / 's', 3).path}#base"
+    with pytest.raises(InputError, match="4 of its samples are unverified and none has a verdict"):
+        likelihood.run(side, side)
+
+
+def test_what_cannot_be_listed_is_refused_before_weights_are_loaded(tmp_path: Path) -> None:
+    """Seven numbers; the weights do not even exist."""
+    made = unverified(tmp_path / "s", 7)
+    rows = made.sql("SELECT model, problem_id, index, seed, sampler FROM samples").to_pylist()
+    with made.writer() as writer:
+        writer.add_verdicts([VerdictRow(*r.values(), "v1", r["index"] == 0, 1.0, "3", "number", "") for r in rows])
+    side = f"{made.path}#base"
+    with pytest.raises(InputError, match=r"--exact: numbers: 7 of them; .* at most 6; leave it out, or choose easier"):
+        likelihood.run(side, side, exact=True)
 
 
 def test_other_weights_than_were_sampled(store: Path) -> None:

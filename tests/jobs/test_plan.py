@@ -48,6 +48,14 @@ def test_a_guess_for_people(capsys):
     assert "cheapest with power 0.8: " in out or "even 5000 problems" in out
 
 
+def test_a_thin_pilot_is_said(tmp_path, capsys):
+    path = tmp_path / "thin.jsonl"
+    path.write_text('{"id": "one", "c": 5, "n": 16}\n')
+    document = json.loads(run(capsys, path, "--k", 8, "--shift", -0.1, *SMALL, "--json")[1])
+    assert document["caveat"].startswith("a pilot of 1 problem knows its pass@8 to about +-0.50")
+    assert f"caveat: {document['caveat']}" in run(capsys, path, "--k", 8, "--shift", -0.1, *SMALL)[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -59,7 +67,12 @@ def test_a_guess_for_people(capsys):
         (["0.3,2", "--power", "1"], "power: 1.0"),
         (["0.3,2", "--samples", "4"], "samples"),
         (["{pilot}", "--k", "17"], "17"),
+        (["0.3,2", "--power", "0.05"], "no more than the chance of a false alarm"),
         (["{pilot}", "--task", "countdown"], "--task"),
+        (
+            ["0.3,2", "--task", "countdown", "--level", "3"],
+            "--task, --level: a guess at the rates (0.3,2) has no problems",
+        ),
     ],
 )
 def test_bad_input(arguments, message, pilot, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,58 @@ def test_a_resumed_run_is_warned_once(recipe: Path, tmp_path: Path) -> None:
     assert cli.run(command) == 0
     assert cli.run([*command, "--resume"]) == 0
     assert [event["kind"] for event in RunFolder.open(out).events()] == ["warning"]
+
+
+SMALL = [
+    "steps=2",
+    "task.levels=[3]",
+    "rollout.num_prompts=2",
+    "rollout.num_generations=4",
+    "rollout.max_completion_length=16",
+]
+
+
+def test_seeds_train_one_after_another_and_compare_takes_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("steps: 2\n")
+    out = tmp_path / "seeds"
+    assert cli.run(["train", str(recipe), *SMALL, "--seeds", "0,1,2", "--out", str(out)]) == 0
+    rewards = [RunFolder.open(out / f"seed_{s}").metrics() for s in (0, 1, 2)]
+    assert rewards[0] != rewards[1]
+    assert [row["num_tokens"] for row in rewards[0]] == sorted(row["num_tokens"] for row in rewards[0])
+    capsys.readouterr()
+    task = ["--task", "countdown", "--level", "3", "--problems", "4", "--n", "8"]
+    assert cli.run(["compare", "base", str(out), *task, "--out", str(tmp_path / "c"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["seeds"] == 3
+    # What is done is not done again.
+    assert cli.run(["train", str(recipe), *SMALL, "--seeds", "0,1,2", "--out", str(out), "--resume"]) == 0
+    assert [RunFolder.open(out / f"seed_{s}").metrics() for s in (0, 1, 2)] == rewards
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seeds", "0,x"], "--seeds: '0,x'; give whole numbers"),
+        (["--seeds", "0,0"], "names one twice"),
+        (["--track", "wand"], "did you mean 'wandb'"),
+        (["--track", "trackio"], "--track: trackio is not installed; pip install 'offleash[trackio]'"),
+    ],
+)
+def test_bad_seeds_and_trackers(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("steps: 2\n")
+    assert cli.run(["train", str(recipe), *SMALL, *options, "--out", str(tmp_path / "run")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_tokens_and_flops_add_up(tmp_path: Path) -> None:
+    from offleash.training.metrics import Totals
+
+    totals = Totals.of(1000, [{"num_tokens": 10, "total_flos": 5.0}])
+    assert totals.add(sampled=20, trained=3) == {"num_tokens": 30, "total_flos": 5.0 + 1000 * (40 + 18)}

@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 
 CELLS = ("both", "only_first", "only_second", "neither")  # who calls the sample correct
 LEAST_ROOM = 0.05  # no correction where errors alone would solve more than 1 - this of what is unsolved
+MOST_FALL = 0.02  # a corrected curve that falls by more contradicts its one rate; a smaller fall is noise
 _SAME = np.array([1.0, 0.0, 0.0, 1.0])
 
 
@@ -276,8 +277,14 @@ def corrected_curve(
     estimate of (chance of a negative)^k over (1 - f)^k is unbiased for (1 - p)^k, problem by problem. f is the same for every
     wrong sample of every problem; where it is higher on hard problems, this corrects too little.
 
+    No pass@k falls with k, but this estimate can: a problem with fewer positives than f alone would give it counts as less than
+    unsolved, the more so the larger k. A fall of at most MOST_FALL is taken as noise, and the values are pooled into the nearest
+    curve that does not fall (isotonic least squares, weighted by the intervals). From the first k that lies further below a smaller
+    one, the data contradict one f for all, and the values are NaN. Both look at all powers of two up to the largest k, so a value
+    does not depend on which others were asked for beyond that.
+
     Interval: that of pass@k, mapped, and that of f; their distances to the ends add in squares (Zou & Donner 2008). Clipped to
-    [0, 1].
+    [0, 1]. It is that of the estimate before pooling, widened to hold the value.
 
     Args:
         counts: P problems.
@@ -286,11 +293,19 @@ def corrected_curve(
         level, seed, replicates: of the interval over problems.
 
     Returns:
-        {k: Estimate}; NaN with the reason where n < k, where f alone solves more than 95% of what is unsolved, or where f is NaN.
+        {k: Estimate}; NaN with the reason where n < k, where f alone solves more than 95% of what is unsolved, from where the
+        correction falls, or where f is NaN.
     """
     f = _as_rate(rate)
     chosen = check_ks(ks if ks is not None else powers(int(counts.n.min())) or (1,))
-    plain = curve(counts, chosen, level=level, seed=seed, replicates=replicates)
+    looked = tuple(sorted({*chosen, *powers(chosen[-1])}))
+    plain = curve(counts, looked, level=level, seed=seed, replicates=replicates)
+    out = _rising(_corrections(plain, f), f.value)
+    return {k: out[k] for k in chosen}
+
+
+def _corrections(plain: dict[int, Estimate], f: Estimate) -> dict[int, Estimate]:
+    """Each k by itself."""
     out = {}
     for k, e in plain.items():
         told = "unknown" if math.isnan(f.value) else f"{f.value:.2g}"
@@ -298,7 +313,10 @@ def corrected_curve(
         nan, reason = math.nan, e.reason or (f.reason if math.isnan(f.value) else "")
         room = 1.0 if reason else math.exp(k * _log_miss_of(f.value))
         if not reason and room < LEAST_ROOM:
-            reason = f"a false-positive rate of {f.value:.2g} alone gives pass@{k} of {1 - room:.3f}: nothing is left to correct"
+            reason = (
+                f"a false-positive rate of {f.value:.2g} alone gives pass@{k} of {1 - room:.3f}: errors alone would solve nearly "
+                "all that is unsolved, so nothing is left to correct"
+            )
         if reason:
             out[k] = Estimate(nan, nan, nan, e.n, method, reason)
             continue
@@ -306,7 +324,36 @@ def corrected_curve(
         down = math.hypot(value - _corrected(e.low, f.value, k), value - _corrected(e.value, f.high, k))
         up = math.hypot(_corrected(e.high, f.value, k) - value, _corrected(e.value, f.low, k) - value)
         low, high = (min(1.0, max(0.0, x)) for x in (value - down, value + up))
-        out[k] = Estimate(min(1.0, max(0.0, value)), low, high, e.n, method)
+        out[k] = Estimate(value, low, high, e.n, method)
+    return out
+
+
+def _rising(found: dict[int, Estimate], f: float) -> dict[int, Estimate]:
+    """The values in [0, 1] as a curve that does not fall; NaN from where it falls by more than MOST_FALL."""
+    from scipy.optimize import isotonic_regression
+
+    ks = [k for k, e in found.items() if not math.isnan(e.value)]
+    out, top = dict(found), -math.inf
+    for i, k in enumerate(ks):
+        value = found[k].value
+        if value < min(top, 1.0) - MOST_FALL:
+            best = max(ks[:i], key=lambda j: found[j].value)
+            reason = (
+                f"the correction falls from {found[best].value:.3f} at k={best} to {value:.3f} at k={k}, which pass@k cannot: one "
+                f"false-positive rate of {f:.2g} for every wrong sample does not fit these problems"
+            )
+            for other in ks[i:]:
+                e = found[other]
+                out[other] = Estimate(math.nan, math.nan, math.nan, e.n, e.method, reason)
+            ks = ks[:i]
+            break
+        top = max(top, value)
+    if ks:
+        clipped = [min(1.0, max(0.0, found[k].value)) for k in ks]
+        weights = [1 / max(found[k].high - found[k].low, 1e-9) ** 2 for k in ks]
+        for k, x in zip(ks, isotonic_regression(clipped, weights=weights).x.tolist(), strict=True):
+            e = found[k]
+            out[k] = Estimate(x, min(e.low, x), max(e.high, x), e.n, e.method)
     return out
 
 

@@ -20,6 +20,8 @@ Examples:
 A hand audit: write samples that the verifier calls correct into a file, judge them, and read them again:
   offleash audit runs/store#GRPO --out runs/audit        (fill in each "truth" in runs/audit/to_label.jsonl)
   offleash audit runs/store#GRPO --labels runs/audit/to_label.jsonl
+Its lines are {"problem": ID, "index": 3, "truth": true}, with model, sampler, seed and completion so that labels of another
+model are refused; lines of your own may leave those out.
 
 \b
 A second verifier's verdicts on the same samples, lines of {"problem": ID, "index": 3, "correct": true}:
@@ -38,19 +40,23 @@ def audit(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help='A hand audit of B\'s samples (of A\'s where it is alone): lines of {"problem", "index", "truth"}.',
+            help='A hand audit of B\'s samples (of A\'s where it is alone): lines of {"problem": ID, "index": 3, "truth": true}.',
             show_default=False,
         ),
     ] = None,
     verdicts: Annotated[
         Path | None,
         typer.Option(
-            help='A second verifier on the same samples: lines of {"problem", "index", "correct"}.', show_default=False
+            help='A second verifier on the same samples: lines of {"problem": ID, "index": 3, "correct": true}.',
+            show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for audit.json, and without labels for to_label.jsonl.", show_default=False),
+        typer.Option(
+            help="Folder for audit.json, and without labels for to_label.jsonl (under another name beside another model's).",
+            show_default=False,
+        ),
     ] = None,
     task: Task = None,
     level: Level = None,

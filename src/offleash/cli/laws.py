@@ -17,7 +17,8 @@ Examples:
 \b
 entropy: R = -a exp(H) + b, with the ceiling b - a at H = 0 (arXiv 2505.22617).
 compute: R = R0 + (A - R0) / (1 + (C_mid / C)^B), with the ceiling A (ScaleRL, arXiv 2510.13786).
-Each parameter comes with its interval and whether the data determine it. Two inputs are compared, the second with the first.
+a, b and the ceiling, A, B and C_mid come with an interval and whether the data determine them; R0 is a number alone: given
+(--r0) or fitted along, with the first row as its one measurement. Two inputs are compared, the second with the first.
 """
 
 

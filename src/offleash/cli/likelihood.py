@@ -13,7 +13,7 @@ EXAMPLES = """
 Examples:
   offleash likelihood runs/store#base runs/store#GRPO
   offleash likelihood runs/demo#base runs/demo#GRPO --level 7 --json
-  offleash likelihood runs/store#base runs/store#GRPO --exact     (countdown: every solution is listed and added up)
+  offleash likelihood runs/store#base runs/store#GRPO --exact     (countdown of at most 6 numbers: every solution is listed and added up)
 
 For a problem that B solved and A never did in n samples: was it out of A's reach, or only rare?
 """
@@ -22,7 +22,12 @@ For a problem that B solved and A never did in n samples: was it out of A's reac
 def likelihood(
     a: Annotated[str, typer.Argument(metavar="A", help="STORE#LABEL: whose probabilities are asked for.")],
     b: Annotated[str, typer.Argument(metavar="B", help="STORE#LABEL: whose solutions are read.")],
-    exact: Annotated[bool, typer.Option("--exact", help="Add up all solutions, where the task can list them.")] = False,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", help="Add up all solutions, where the task can list them: countdown, at most 6 numbers."
+        ),
+    ] = False,
     task: Task = None,
     level: Level = None,
     split: Split = None,

@@ -15,7 +15,8 @@ Examples, from a pilot of the base (50 problems or more, k samples each or more)
   offleash plan base.jsonl --k 128 --shift -0.05 --spread few --power 0.9
   offleash plan 0.3,2 --k 256 --shift -0.1        (success rates as Beta(0.3, 2): mean 0.13, a third of them below 0.01)
 
-The test is that of `offleash compare`: the interval of the paired difference, which holds 0 or does not.
+The test is that of `offleash compare`: the band of the paired difference, which holds at all k up to n at once, read at k.
+"all" leaves rates of 0 and 1 where they are; where it cannot reach the shift, --spread few can.
 """
 
 
@@ -27,7 +28,7 @@ def plan(
     k: Annotated[int, typer.Option(help="pass@k is to be compared at this k.")],
     shift: Annotated[float, typer.Option(help="pass@k of B minus A that must not be missed, such as -0.05.")],
     spread: Annotated[str, typer.Option(help="all: every problem moves a little; few: some move all the way.")] = "all",
-    power: Annotated[float, typer.Option(help="Chance to see it.")] = 0.8,
+    power: Annotated[float, typer.Option(help="Chance to see it; above 0.05, the chance of a false alarm.")] = 0.8,
     problems: Annotated[
         list[int] | None, typer.Option(help="A row of the table; may be given again.", show_default=False)
     ] = None,

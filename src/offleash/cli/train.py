@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
+from offleash.core import InputError
+
 EXAMPLES = """
 \b
 Examples:
   offleash train recipes/countdown/grpo.yaml
   offleash train recipes/countdown/grpo.yaml steps=50 optimizer.learning_rate=3e-5 --out runs/short
+  offleash train recipes/countdown/grpo.yaml --seeds 0,1,2 --out runs/grpo       (then: offleash compare base runs/grpo ...)
   offleash train recipes/countdown/grpo.yaml --dry-run       (prints the recipe as it would be run)
   offleash train recipes/countdown/grpo.yaml --resume        (goes on after the last complete checkpoint)
 """
@@ -24,6 +27,13 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in the folder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+    seeds: Annotated[
+        str | None, typer.Option(help="Train once with each, such as 0,1,2, into OUT/seed_N.", show_default=False)
+    ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(help="Also send metrics to trackio, wandb or tensorboard.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; runs/NAME-OF-THE-RECIPE otherwise.", show_default=False)
     ] = None,
@@ -31,7 +41,14 @@ def train(
     """Train a model by a recipe, with any objective."""
     from offleash.jobs import train as job
 
-    job.run(recipe, overrides or [], resume=resume, dry_run=dry_run, out=out)
+    if seeds is None or dry_run:
+        job.run(recipe, overrides or [], resume=resume, dry_run=dry_run, out=out, track=track)
+        return
+    try:
+        chosen = [int(seed) for seed in seeds.split(",")]
+    except ValueError as error:
+        raise InputError(f"--seeds: {seeds!r}; give whole numbers with commas between, such as 0,1,2") from error
+    job.run_seeds(recipe, overrides or [], chosen, resume=resume, out=out, track=track)
 
 
 train.__doc__ = f"{train.__doc__}\n{EXAMPLES}"

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from offleash.boundary import chance_corrected, chance_curve, curve, guess_report, powers
-from offleash.boundary.audit import LEAST_ROOM, estimate_json
+from offleash.boundary.audit import LEAST_ROOM, MOST_FALL, estimate_json
 from offleash.boundary.repetition import GRAM, LEAST_REPEATS, LEAST_SPAN
-from offleash.core import Estimate, rng
-from offleash.jobs import audit_look, audit_text, audit_verifier
+from offleash.core import Estimate, InputError, rng
+from offleash.jobs import audit_labels, audit_look, audit_text, audit_verifier
 from offleash.jobs.audit_samples import RIGHT, UNDECIDED, UNVERIFIED, Samples, guesses, read, texts
 from offleash.jobs.display import progress, say
 from offleash.jobs.sides import Selection
@@ -35,6 +35,8 @@ THRESHOLDS = {
     "intervals": 0.95,
     "guesses_false_discovery_rate": FDR,
     "nothing_left_to_correct": f"where errors or guesses alone solve more than {1 - LEAST_ROOM:.0%} of what is unsolved",
+    "correction_contradicted": f"from the first k where corrected pass@k lies more than {MOST_FALL:g} below that at a smaller k",
+    "false_positives_gather": f"binomial p below {audit_verifier.UNEVEN} after Bonferroni, against one rate for all wrong samples",
     "loop": f"a block of words said at least {LEAST_REPEATS} times in a row over at least {LEAST_SPAN} words",
     "repeated_grams": f"{GRAM} words that a completion has said before",
     "texts_read": f"formats, loops, repeated words, first answer, missing computation: first {audit_look.READ} samples of a problem",
@@ -77,7 +79,7 @@ def run(
         make_folder(out)
         atomic_write(out / "audit.json", (json.dumps(plain, indent=2, allow_nan=False) + "\n").encode())
         if labels is None:
-            write_to_label(out / "to_label.jsonl", sides[-1])
+            write_to_label(out, sides[-1])
     print(json.dumps(plain, indent=2, allow_nan=False) if as_json else audit_text.text_of(document))
     return plain
 
@@ -167,24 +169,55 @@ def guessing(samples: Samples) -> Json:
     }
 
 
-def write_to_label(path: Path, samples: Samples) -> None:
-    """Samples that the verifier calls correct, chosen at random, with an empty truth to fill in; never over an older file."""
+def write_to_label(folder: Path, samples: Samples) -> None:
+    """Samples that the verifier calls correct, chosen at random, with an empty truth to fill in; never over an older file.
+
+    The file is `folder`/to_label.jsonl; where that is of another model, sampler or seed, to_label_MODEL_KEY.jsonl beside it.
+    """
     right = np.flatnonzero(samples.correct_N == RIGHT)
-    if path.exists() or not len(right):
+    if not len(right):
+        say(f"no samples to label: the verifier calls none of {samples.name!r}'s correct")
         return
+    path = _free_place(folder, samples)
+    if path is None:
+        return
+    owner = {"model": samples.place.record["id"], "sampler": samples.sampler, "seed": samples.seed}
     order = rng.stream("audit", samples.place.record["id"], samples.sampler, samples.seed).permutation(len(right))
     chosen = samples.take(np.sort(right[order[:TO_LABEL]]))
     lines = []
     for i, own in texts(chosen):
         name, stored = chosen.ids[i], chosen.stored.get(chosen.ids[i])
         for at, text in zip(np.flatnonzero(chosen.problem_N == i), own, strict=True):
-            line = {"id": f"{name}/{chosen.index_N[at]}", "truth": None}
+            line = {"problem": name, "index": int(chosen.index_N[at]), "truth": None}
             known = {} if stored is None else {"prompt": stored.problem.prompt, "answer": stored.problem.answer}
-            lines.append(json.dumps(line | known | {"completion": text}, ensure_ascii=False) + "\n")
+            lines.append(json.dumps(line | known | {"completion": text} | owner, ensure_ascii=False) + "\n")
     atomic_write(path, "".join(lines).encode())
     say(
         f"{path}: {len(lines)} samples that the verifier calls correct, at random; fill in each truth and give it as --labels"
     )
+
+
+def _free_place(folder: Path, samples: Samples) -> Path | None:
+    """Where the samples to label go; None where a file of this model's is there already."""
+    model = str(samples.place.record["id"])
+    name = "".join(c if c.isalnum() or c in "-." else "_" for c in samples.name)
+    key = rng.digest("to_label", model, samples.sampler, samples.seed).hex()[:8]
+    first, beside = folder / "to_label.jsonl", folder / f"to_label_{name}_{key}.jsonl"
+    for path in (first, beside):
+        if not path.exists():
+            return path
+        try:
+            others = audit_labels.other_owner(path, samples)
+        except InputError as error:
+            others = str(error)
+        if not others:
+            say(
+                f"{path}: kept, it holds samples of {samples.name!r} already; give it as --labels, or remove it for new ones"
+            )
+            return None
+        say(f"{path}: kept, it is not of {samples.name!r} ({others})")
+    say(f"{folder}: no samples to label were written; give another folder as --out")
+    return None
 
 
 def to_json(value: Any) -> Any:

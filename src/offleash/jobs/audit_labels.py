@@ -1,9 +1,12 @@
 """Lines about single samples that a user brings to an audit: what is true of them, or what a second verifier says.
 
 {"problem": ID, "index": 3, "truth": true}        --labels, a person's judgement of a sample in the store
-{"id": "ID/3", "truth": false}                    the same, the sample named as the audit names it
 {"verdict": true, "truth": false}                 judged elsewhere: what the verifier said and what is true
 {"problem": ID, "index": 3, "correct": null}      --verdicts, of a second verifier; null where it could not decide
+
+Problem and index name a sample of one model only. A line that also has "model" (id or label), "sampler", "seed" or "completion",
+as those of to_label.jsonl have, is refused where it speaks of another model's sample. "id": "ID/3" stands for problem and index
+in files of earlier versions.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from offleash.core import InputError
-from offleash.jobs.audit_samples import UNDECIDED, UNVERIFIED, WRONG, Array, Samples
+from offleash.jobs.audit_samples import UNDECIDED, UNVERIFIED, WRONG, Array, Samples, texts
 
 SHOWN = 3  # names in an error
 
@@ -41,7 +44,8 @@ def read_labels(path: Path, samples: Samples) -> Labels:
     """The hand audit in a file, joined to the samples it speaks of.
 
     Raises:
-        InputError: no such file, no line, a line that is no label, a sample twice or not in the store, or no truth at all.
+        InputError: no such file, no line, a line that is no label, a sample twice, not in the store or of another model, or no
+            truth at all.
     """
     place, seen = _Places(samples, path, "--labels"), 0
     pairs: list[tuple[bool | None, bool]] = []
@@ -54,6 +58,7 @@ def read_labels(path: Path, samples: Samples) -> Labels:
             continue
         truth = _boolean(where, row, "truth")
         if elsewhere:
+            _check_owner(where, row, samples)
             pairs.append((None if row["verdict"] is None else _boolean(where, row, "verdict"), truth))
             problems.append("")
         elif at is not None:
@@ -61,6 +66,7 @@ def read_labels(path: Path, samples: Samples) -> Labels:
             pairs.append((bool(said) if said >= WRONG else None, truth))
             problems.append(samples.ids[samples.problem_N[at]])
     place.refuse_unknown()
+    place.refuse_other_texts()
     if not pairs:
         raise InputError(
             f'--labels: none of the {seen} lines of {path} has a truth; write "truth": true or false into them'
@@ -84,6 +90,7 @@ def read_verdicts(path: Path, samples: Samples) -> Array:
         if at is not None:
             out[at] = said
     place.refuse_unknown()
+    place.refuse_other_texts()
     return out
 
 
@@ -94,12 +101,15 @@ class _Places:
         keys = zip(samples.owners(), samples.index_N.tolist(), strict=True)
         self.at = {key: i for i, key in enumerate(keys)}
         self.known, self.name, self.path, self.option = set(samples.ids), samples.name, path, option
+        self.samples = samples
         self.lines: dict[int, str] = {}
+        self.texts: dict[int, str] = {}
         self.unknown: list[str] = []
 
     def of(self, where: str, row: Mapping[str, Any]) -> int | None:
         """The position of the sample that a line names; None for one that is not there."""
         problem, index = _key(where, row)
+        _check_owner(where, row, self.samples)
         at = self.at.get((problem, index))
         if at is None:
             self.unknown.append(f"{problem}/{index}" if problem in self.known else f"problem {problem}")
@@ -109,6 +119,8 @@ class _Places:
                 f"{where}: sample {problem}/{index} has a line already, {self.lines[at]}; keep one of them"
             )
         self.lines[at] = where
+        if row.get("completion") is not None:
+            self.texts[at] = str(row["completion"])
         return at
 
     def refuse_unknown(self) -> None:
@@ -121,16 +133,92 @@ class _Places:
                 "choose the samples that were judged (--task, --level, --split, --seed, --sampler), or take those lines out"
             )
 
+    def refuse_other_texts(self) -> None:
+        """Raises InputError if a line shows another completion than the store has of that sample."""
+        chosen = np.array(sorted(self.texts), dtype=np.int64)
+        if not len(chosen):
+            return
+        stored = (text for _, own in texts(self.samples.take(chosen)) for text in own)
+        for at, text in zip(chosen.tolist(), stored, strict=True):
+            if self.texts[at] != text:
+                raise InputError(
+                    f"{self.lines[at]}: its completion is not that of this sample of {self.name!r}, {_start(text)}; it was judged on "
+                    "another model or store: label what `offleash audit --out DIR` writes for this one"
+                )
+
+
+OWNERS = ("model", "sampler", "seed")
+
+
+def _check_owner(where: str, row: Mapping[str, Any], samples: Samples) -> None:
+    """Raises InputError if the line says that it is of another model, sampler or seed."""
+    record = samples.place.record
+    mine = {
+        "model": (record["id"], record.get("label"), samples.name),
+        "sampler": (samples.sampler,),
+        "seed": (samples.seed,),
+    }
+    for name in OWNERS:
+        said = row.get(name)
+        if said is not None and said not in mine[name]:
+            own = samples.name if name == "model" else mine[name][0]
+            raise InputError(
+                f"{where}: a line of {name} {_called(name, said, samples)!r}, and these are samples of {own!r}; audit that one with "
+                "these lines, or label what `offleash audit --out DIR` writes for this one"
+            )
+
+
+def other_owner(path: Path, samples: Samples) -> str:
+    """Why a file of samples to label is not of these samples; "" where it is.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    place = _Places(samples, path, "--labels")
+    for where, row in _lines(path, "--labels"):
+        try:
+            place.of(where, row)
+        except InputError as error:
+            return str(error)
+        if row.get("model") is None:
+            return "it does not say of which model it is"
+    try:
+        place.refuse_unknown()
+        place.refuse_other_texts()
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _called(name: str, said: Any, samples: Samples) -> Any:
+    """The label of a model of the same store; else what was said."""
+    labels = {m["id"]: m["label"] for m in samples.place.store.models()} if name == "model" else {}
+    return labels.get(said, said) if isinstance(said, str) else said
+
+
+def _start(text: str) -> str:
+    return json.dumps(text if len(text) <= 40 else text[:40] + "...", ensure_ascii=False)
+
 
 def _key(where: str, row: Mapping[str, Any]) -> tuple[str, int]:
     problem, index = row.get("problem"), row.get("index")
-    if "id" in row and problem is None:
-        problem, _, last = str(row["id"]).rpartition("/")
-        index = int(last) if last.isdecimal() else None
-    if not isinstance(problem, str) or not problem or isinstance(index, bool) or not isinstance(index, int):
+    if problem is None and index is None and isinstance(row.get("id"), str):
+        problem, _, last = row["id"].rpartition("/")
+        if not problem or not last.isdecimal():
+            raise InputError(f'{where}: id is {json.dumps(row["id"])}; write {{"problem": ID, "index": 3}}')
+        return problem, int(last)
+    if problem is None and index is None:
         raise InputError(
-            f'{where}: it names no sample; write {{"problem": ID, "index": 3}} or {{"id": "ID/3"}}'
-            ' (for --labels also what the verifier said, as "verdict")'
+            f'{where}: it names no sample; write {{"problem": ID, "index": 3}} (for --labels of samples elsewhere, what the '
+            'verifier said, as "verdict")'
+        )
+    if not isinstance(problem, str) or not problem:
+        raise InputError(f"{where}: problem is {json.dumps(problem)}; write the id of a problem, a text")
+    if isinstance(index, bool) or not isinstance(index, int) or index < 0:
+        raise InputError(f"{where}: index is {json.dumps(index)}; write a whole number, 0 for the first sample")
+    if "id" in row and row["id"] != f"{problem}/{index}":
+        raise InputError(
+            f"{where}: id is {json.dumps(row['id'])}, but problem and index say {problem}/{index}; leave one of them out"
         )
     return problem, index
 

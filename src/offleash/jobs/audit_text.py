@@ -124,10 +124,11 @@ def _labels(found: Json) -> list[str]:
         f"{found['false_positives']} are wrong{missed if found['negatives'] else ''}",
         f"  wrong among its positives: {exact(found['false_share'])} (exact, if those were chosen at random among all positives)",
     ]
-    where = list(found["false_positives_by_problem"].items())
-    if len(where) and where[0][1] > 1:
+    if found["uneven"] is not None:
+        u = found["uneven"]
         lines.append(
-            f"  {where[0][1]} of the false positives are in one problem, {where[0][0]}: the rate is not the same everywhere"
+            f"  {u['false_positives']} of the false positives are in one problem, {u['problem']}, where one rate for all gives "
+            f"{plain(u['expected'], 2)} (p = {plain(u['p'], 2)}, Bonferroni): the rate is not the same everywhere"
         )
     if found["corrected"] is None:
         return [*lines, f"  {found['false_positive_rate'].reason}"]
@@ -150,7 +151,13 @@ def _second(found: Json) -> list[str]:
         f"({t['only_first']} correct only to the first, {t['only_second']} only to the second), kappa {cell(found['kappa'])}"
         + (f"; left out: {', '.join(left)}" if left else "")
     ]
-    rows: list[tuple[str, ...]] = [("k", "pass@k", "second", "second - first", "simultaneous 95% band")]
+    if found["covered"] < 1:
+        lines.append(
+            f"  below: on the {found['samples']} samples with both verdicts, {found['covered']:.1%} of the {found['of']} decided ones; "
+            "these are not the model's pass@k"
+        )
+    first = "pass@k" if found["covered"] == 1 else "first, on these"
+    rows: list[tuple[str, ...]] = [("k", first, "second", "second - first", "simultaneous 95% band")]
     for k, moved in found["difference"].items():
         both = (cell(found["pass_at_k"][k]), cell(found["second_pass_at_k"][k]))
         rows.append((str(k), *both, *band(moved["value"], moved["low"], moved["high"])))

@@ -26,6 +26,7 @@ from offleash.jobs.audit_samples import RIGHT, UNDECIDED, WRONG, Array, Samples
 
 Json = dict[str, Any]
 
+UNEVEN = 0.05  # p below which false positives are said to gather in a problem
 SMALL_RATE = 0.001  # the false-positive rate whose effect is told where nothing was audited
 
 
@@ -83,6 +84,7 @@ def audited(labels: Labels, counts: Counts, ks: tuple[int, ...]) -> Json:
         "false_share": share,
         "false_positive_rate": rate,
         "false_positives_by_problem": dict(sorted(where.items(), key=lambda item: (-item[1], item[0]))),
+        "uneven": uneven(where, counts, share.value),
         "negatives": len(refused),
         "false_negatives": refused.count(True),
         "false_negative_share": clopper_pearson(refused.count(True), len(refused)) if refused else None,
@@ -95,8 +97,37 @@ def audited(labels: Labels, counts: Counts, ks: tuple[int, ...]) -> Json:
     return found
 
 
+def uneven(where: Counter[str], counts: Counts, share: float) -> Json | None:
+    """The problem in which false positives gather beyond chance, if there is one: its number, what was expected, p.
+
+    Under one rate for every wrong sample they fall on problems as wrong samples do: on its negatives and, of its positives, the
+    share that is wrong. Each problem's number is binomial then; the least p, times the number of problems (Bonferroni), is held
+    against UNEVEN.
+
+    Args:
+        where: false positives of each problem.
+        counts: of the model.
+        share: of wrong ones among all positives.
+    """
+    from scipy.special import bdtrc
+
+    total, wrong = sum(where.values()), counts.n - counts.c + share * counts.c
+    chance = dict(zip(counts.ids, (wrong / wrong.sum()).tolist(), strict=True)) if wrong.sum() > 0 else {}
+    found = [(float(bdtrc(m - 1, total, chance[p])), p) for p, m in where.items() if p in chance]
+    if not found:
+        return None
+    least, problem = min(found)
+    p = min(1.0, least * len(counts))
+    if p >= UNEVEN:
+        return None
+    return {"problem": problem, "false_positives": where[problem], "expected": total * chance[problem], "p": p}
+
+
 def second_opinion(name: str, said: Array, samples: Samples) -> Json:
     """Another verifier on the samples that both decided: how often they differ, and how far pass@k moves.
+
+    The curves are those of these samples, `covered` of all that the store's verdicts decide: where that is below 1 they are not the
+    model's, for the samples may have been chosen by their verdict.
 
     Raises:
         InputError: there is no sample that both decided.
@@ -115,6 +146,8 @@ def second_opinion(name: str, said: Array, samples: Samples) -> Json:
     return {
         "name": name,
         "samples": found.samples,
+        "of": int((first >= WRONG).sum()),
+        "covered": found.samples / int((first >= WRONG).sum()),
         "not_seen": int(len(samples) - len(looked)),
         "undecided": list(found.undecided),
         "table": found.table,

@@ -24,11 +24,14 @@ from offleash.jobs.compare_strata import same_counts
 from offleash.jobs.compare_strata import strata as strata_of
 from offleash.jobs.display import aligned, say
 from offleash.jobs.sampled import Order, is_model, sampled_side
-from offleash.jobs.sides import Selection, Side, enough, read_side, refuse_unused, same_problems
+from offleash.jobs.sides import Selection, Side, enough, members, read_side, refuse_unused, same_problems
 from offleash.store import importers
 from offleash.store.files import require_writable
 
 Json = dict[str, Any]
+
+MANY = 20
+"""Problems on which two training seeds do not agree by chance."""
 
 
 def run(
@@ -75,7 +78,7 @@ def run(
         raise InputError(f"--epsilon: {epsilon} is no probability of one sample; give a number between 0 and 1")
     if out is not None:
         require_writable(out)
-    texts = [a, b, *seeds]
+    texts = [a, *(run for text in (b, *seeds) for run in members(text))]
     selection = selection or Selection()
     _refuse_without_effect(texts, order, adaptive=adaptive, epsilon=epsilon, beyond=beyond)
     if adaptive:
@@ -143,7 +146,9 @@ def _sides(
 def _same_samples(texts: Sequence[str], sides: Sequence[Side]) -> None:
     """An InputError where a side is given twice among training seeds: it would pass as a repetition."""
     for i, j in itertools.combinations(range(len(sides)), 2):
-        if len(sides) > 2 and (texts[i] == texts[j] or same_counts(sides[i], sides[j])):
+        # A handful of problems may agree by chance.
+        alike = len(sides[i].counts) >= MANY and same_counts(sides[i], sides[j])
+        if len(sides) > 2 and (texts[i] == texts[j] or alike):
             raise InputError(
                 f"{texts[i]!r} and {texts[j]!r} hold the same counts; each B is another training seed, and none of them is the base"
             )

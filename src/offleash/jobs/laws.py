@@ -231,8 +231,9 @@ def text_of(series: Series, law: EntropyLaw | ComputeLaw) -> str:
     reasons = {p.reason: name for name, p in reversed(parameters.items()) if p.reason}
     lines += [f"  {name}: {reason}" for reason, name in reversed(reasons.items())]
     if isinstance(law, ComputeLaw):
+        origin = "as given" if law.data.r0 is not None else "fitted along with the first row, without an interval"
         done = f"; 90% of the rise at C = {plain(law.compute_at(0.9))}" if law.determined else ""
-        lines.append(f"  R0 {plain(law.R0)}{done}")
+        lines.append(f"  R0 {plain(law.R0)} ({origin}){done}")
     rho = "" if math.isnan(law.autocorrelation) else f", correlated from row to row by {law.autocorrelation:+.2f}"
     lines.append(f"  residual {plain(law.residual)}{rho}")
     if isinstance(law, EntropyLaw) and law.attenuation >= NOTABLE:

@@ -19,7 +19,7 @@ from offleash import nn, tasks
 from offleash.boundary.likelihood import SolutionProbability, solution_probability
 from offleash.core import InputError, Problem
 from offleash.jobs.display import progress
-from offleash.jobs.sides import Selection
+from offleash.jobs.sides import Selection, look_for_verdicts
 from offleash.store import Store, read_study
 from offleash.tasks import HasSolutions
 
@@ -50,19 +50,25 @@ def run(
         as_json: print one JSON document instead of a table.
 
     Raises:
-        InputError: a side is no model in a store, A's weights are gone, or B has no correct sample.
+        InputError: a side is no model in a store, A's weights are gone, B's samples are unverified or none is correct, or
+            solutions are to be listed that cannot be.
     """
     selection = selection or Selection()
     base, trained = locate(a), locate(b)
     table = trained.store.rows(trained.record["id"], **selection.of_store(), tokens=True)
+    if table.num_rows:
+        look_for_verdicts(
+            trained.label, trained.store.counts(trained.record["id"], **selection.of_store()), trained.store
+        )
     if table.num_rows == 0 or not any(table["correct"].to_pylist()):
         raise InputError(f"{b}: has no correct sample here, so there is no solution to read")
+    problems = {s.problem.id: s.problem for s in trained.store.problems()}
+    listed = _solutions(table, problems) if exact else {}
     model, tokenizer = nn.load(str(base.record["path"]))
     if nn.identity(model, tokenizer) != base.record["id"]:
         raise InputError(f"{a}: the weights at {base.record['path']} are not those that were sampled; put them back")
     temperature = _temperature(trained.store, trained.record["id"], selection)
-    problems = {s.problem.id: s.problem for s in trained.store.problems()}
-    found = _read(table.to_pylist(), problems, model, tokenizer, temperature, exact)
+    found = _read(table.to_pylist(), problems, model, tokenizer, temperature, listed)
     own = {r.id: (r.c, r.n) for r in base.store.counts(base.record["id"], **selection.of_store())}
     result = document(found, own, base.label, trained.label, temperature)
     print(json.dumps(result, indent=2, allow_nan=False) if as_json else text_of(result))
@@ -102,7 +108,7 @@ def _read(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     temperature: float,
-    exact: bool,
+    listed: dict[str, list[str]],
 ) -> dict[str, SolutionProbability]:
     by_problem: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
@@ -116,8 +122,10 @@ def _read(
             prompt = list(tokenizer(problems[name].prompt)["input_ids"])
             known = logprobs(model, prompt, set(ids), temperature)
             everything = math.nan
-            if exact:
-                texts = _listed(problems[name], tokenizer)
+            if name in listed:
+                texts = {
+                    (*tokenizer(t, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id) for t in listed[name]
+                }
                 everything = sum(map(math.exp, logprobs(model, prompt, texts, temperature).values()))
             found[name] = solution_probability(
                 ids, [known[x] for x in ids], [row["logprob"] for row in right], len(own), everything
@@ -126,12 +134,29 @@ def _read(
     return found
 
 
-def _listed(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> set[tuple[int, ...]]:
-    task = tasks.get(problem.task)
-    if not isinstance(task, HasSolutions):
-        raise InputError(f"--exact: task {task.name} cannot list its solutions; leave it out")
-    texts = task.solutions(problem)
-    return {(*tokenizer(t, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id) for t in texts}
+def _solutions(table: Any, problems: dict[str, Problem]) -> dict[str, list[str]]:
+    """Every solution of each problem with a verdict; asked for before the model is loaded, so that a refusal costs nothing.
+
+    Raises:
+        InputError: a task cannot list its solutions, or not those of such a problem.
+    """
+    decided = zip(table["problem_id"].to_pylist(), table["correct"].to_pylist(), strict=True)
+    names = sorted({name for name, correct in decided if correct is not None})
+    # The largest first: what a task refuses, it refuses for the size, and at once.
+    names.sort(key=lambda name: -len(problems[name].meta.get("numbers", ())))
+    found = {}
+    with progress("listing solutions", len(names)) as report:
+        for i, name in enumerate(names):
+            problem = problems[name]
+            task = tasks.get(problem.task)
+            if not isinstance(task, HasSolutions):
+                raise InputError(f"--exact: task {task.name} cannot list its solutions; leave it out")
+            try:
+                found[name] = task.solutions(problem)
+            except InputError as error:
+                raise InputError(f"--exact: {error}; leave it out, or choose easier problems with --level") from error
+            report(i + 1)
+    return found
 
 
 def logprobs(

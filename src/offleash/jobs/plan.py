@@ -35,7 +35,7 @@ def run(
         as_json: print the document.
 
     Raises:
-        InputError: no such pilot, or an argument out of range.
+        InputError: no such pilot, an argument out of range, or a selection where nothing can be selected.
     """
     selection = selection or Selection()
     known = _pilot(pilot, selection)
@@ -54,13 +54,21 @@ def _pilot(text: str, selection: Selection) -> Counts | tuple[float, float]:
     except ValueError:
         refuse_unused(selection, [text])
         return read_side(text, selection).counts
+    chosen = [f"--{name}" for name, value in vars(selection).items() if value is not None]
+    if chosen:
+        raise InputError(
+            f"{', '.join(chosen)}: a guess at the rates ({text}) has no problems to choose from; leave it out, or give a pilot"
+        )
     if not (0 < a < float("inf") and 0 < b < float("inf")):
         raise InputError(f"PILOT: {text!r}; the two shapes of a Beta distribution are above 0, such as 0.3,2")
     return a, b
 
 
 def to_json(found: Plan) -> Json:
-    """Keys: power, base, shift, k, spread, problems, samples, draws, table, needed, error, because."""
+    """Keys: k, base, shift, spread, power, level, problems, samples, draws, table, needed, error; reason, caveat where there is one.
+
+    `table` and `needed` are of the simultaneous band, by which `compare` judges.
+    """
     return {
         "k": found.k,
         "base": found.base,
@@ -75,6 +83,7 @@ def to_json(found: Plan) -> Json:
         "needed": {str(n): problems for n, problems in found.needed.items()},
         "error": found.error,
         **({"reason": found.reason} if found.reason else {}),
+        **({"caveat": found.caveat} if found.caveat else {}),
     }
 
 
@@ -88,7 +97,7 @@ def text_of(found: Plan) -> str:
     needed = ("needed", *(str(found.needed[n] or ">5000") for n in columns))
     head = (
         f"power to see pass@{found.k} move from {found.base:.3f} by {found.shift:+g} ({found.spread} problems move), paired, "
-        f"{found.level:.0%} interval:"
+        f"{found.level:.0%} band over all k up to n:"
     )
     table = aligned(("problems", *(f"n={n}" for n in columns)), [*rows, needed])
     if found.reason:
@@ -98,4 +107,5 @@ def text_of(found: Plan) -> str:
             f"cheapest with power {found.power:g}: {found.problems} problems x {found.samples} samples of each model, "
             f"{found.draws} draws in all; `offleash compare ... --adaptive` needs fewer"
         )
-    return "\n".join([head, *table, f"(each within +-{2 * found.error:.2f})", "", last])
+    note = [f"caveat: {found.caveat}"] if found.caveat else []
+    return "\n".join([head, *table, f"(each within +-{2 * found.error:.2f})", "", last, *note])

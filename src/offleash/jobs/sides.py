@@ -23,6 +23,10 @@ from offleash.core import InputError, rng
 from offleash.jobs import heat
 from offleash.jobs.display import say
 from offleash.store import Arm, CountRow, Store, Study, importers, read_study
+from offleash.store.files import read_json
+
+GROUP = "group.json"
+"""Names the runs of several training seeds of one recipe."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,14 @@ class Side:
     temperature: float = math.nan
     several: bool = False
     heats: Callable[[], dict[float, Heat]] | None = None
+
+
+def members(text: str) -> list[str]:
+    """The runs of a folder of training seeds; of anything else itself."""
+    path = Path(text)
+    if not (path / GROUP).is_file():
+        return [text]
+    return [str(path / name) for name in read_json(path / GROUP, "train the seeds again with --resume")["runs"]]
 
 
 def refuse_unused(selection: Selection, sides: Sequence[str]) -> None:

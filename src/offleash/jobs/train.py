@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from offleash.core import InputError
 from offleash.jobs.display import console, progress, say, step_text
 from offleash.jobs.inert import inert
 from offleash.jobs.recipe import dump, load_recipe
+from offleash.jobs.sides import GROUP
+from offleash.jobs.tracking import check_tracker, tracked
 from offleash.store import RunFolder
 from offleash.store.files import require_writable
 from offleash.training import Hooks, TrainSettings, check, train
@@ -19,10 +22,17 @@ OnStep = Callable[[int, dict[str, float], dict[str, float]], None]
 
 
 def run(
-    recipe: Path, overrides: list[str], *, resume: bool = False, dry_run: bool = False, out: Path | None = None
+    recipe: Path,
+    overrides: list[str],
+    *,
+    resume: bool = False,
+    dry_run: bool = False,
+    out: Path | None = None,
+    track: str | None = None,
 ) -> Path | None:
     """Train by a recipe; returns the run folder (None for a dry run, which prints what would be run)."""
     settings = load_recipe(recipe, TrainSettings, overrides)
+    check_tracker(track)
     check(settings)
     if dry_run:
         print(dump(settings), end="")
@@ -34,16 +44,40 @@ def run(
     require_writable(folder)
     run_folder = open_run(folder, settings, resume)
     _warn(settings)
-    with progress("training", settings.steps) as report:
-        last = train(
-            settings,
-            run_folder,
-            resume=resume,
-            hooks=hooks_of(settings, run_folder, lambda s, m, t: report(s, step_text(m, t))),
-        )
+    with progress("training", settings.steps) as report, tracked(track, folder, settings) as send:
+
+        def seen(step: int, metrics: dict[str, float], timings: dict[str, float]) -> None:
+            report(step, step_text(metrics, timings))
+            send(step, metrics)
+
+        last = train(settings, run_folder, resume=resume, hooks=hooks_of(settings, run_folder, seen))
     finish(run_folder, last)
     console().print(f"run: {run_folder.path}\nmodel: {last}")
     return run_folder.path
+
+
+def run_seeds(
+    recipe: Path,
+    overrides: list[str],
+    seeds: Sequence[int],
+    *,
+    resume: bool = False,
+    out: Path | None = None,
+    track: str | None = None,
+) -> Path:
+    """Train the same recipe with several seeds, one after another, into `out`/seed_N; `compare` takes the folder as one method."""
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds: {','.join(map(str, seeds))} names one twice; give different seeds")
+    folder = out or Path("runs") / recipe.stem
+    for seed in seeds:
+        say(f"seed {seed}")
+        done = (folder / f"seed_{seed}" / "summary.json").is_file()
+        if not (resume and done):
+            run(recipe, [*overrides, f"seed={seed}"], resume=resume, out=folder / f"seed_{seed}", track=track)
+    names = [f"seed_{seed}" for seed in seeds]
+    (folder / GROUP).write_text(json.dumps({"kind": "seeds", "runs": names}) + "\n")
+    console().print(f"seeds: {folder}\ncompare with: offleash compare base {folder} --task ... --n ... --out ...")
+    return folder
 
 
 def hooks_of(settings: TrainSettings, run_folder: RunFolder, on_step: OnStep) -> Hooks:

@@ -26,7 +26,7 @@ from offleash.training import checkpoint
 from offleash.training.actions import Action, apply, best_step, stopped_at
 from offleash.training.check import check
 from offleash.training.interrupt import interruptible
-from offleash.training.metrics import rollout_metrics
+from offleash.training.metrics import Totals, rollout_metrics
 from offleash.training.phase import Phase
 from offleash.training.references import References
 from offleash.training.rollout import collect
@@ -84,6 +84,7 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
     found = _resume(hooks, run, learner) if resume else None
     start, remembered = found or (0, {})
     phase = Phase(in_force(settings, start, run.events()), learner, remembered)
+    totals = Totals.of(learner.model.num_parameters(), run.metrics() if start else [])
     folder = run.checkpoint_dir(start)
     # A probe is logged before the checkpoint of its step: a kill between the two repeats it, the other way round would lose it.
     if found is None:
@@ -103,6 +104,7 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
             clock.lap("rollout_s")
             rows, advantages_PG = phase.updater.rows(rollout, phase.task, learner.tokenizer)
             metrics = {"step": step + 1, **phase.updater.update(rows, step), **rollout_metrics(rollout, advantages_PG)}
+            metrics |= totals.add(*phase.updater.tokens(rollout, rows))
             metrics["lr"] = learner.optimizer.param_groups[0]["lr"]
             clock.lap("update_s")
             timings = clock.timings(step + 1, rollout)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -31,6 +33,31 @@ def rollout_metrics(rollout: Rollout, advantages_PG: Tensor) -> dict[str, float]
         "informative_groups": float(rollout.informative_groups),
         "zero_std_groups": float((advantages_PG == 0).flatten(1).all(dim=1).double().mean()),
     }
+
+
+@dataclass
+class Totals:
+    """What a run has spent so far, by the names of TRL and of transformers' Trainer; a resumed run goes on from its last line.
+
+    num_tokens: prompt and completion tokens sampled, prompts once a completion. total_flos: 2 N a token sampled and 6 N a token
+    trained on, N the model's parameters (Kaplan et al., arXiv 2001.08361, sec. 2.1; attention is left out).
+    """
+
+    parameters: int
+    num_tokens: float = 0.0
+    total_flos: float = 0.0
+
+    @classmethod
+    def of(cls, parameters: int, metrics: Sequence[Mapping[str, float]]) -> Totals:
+        """As the last line of metrics.jsonl left them."""
+        last = metrics[-1] if metrics else {}
+        return cls(parameters, float(last.get("num_tokens", 0.0)), float(last.get("total_flos", 0.0)))
+
+    def add(self, sampled: int, trained: int) -> dict[str, float]:
+        """Count a step; the two metrics."""
+        self.num_tokens += sampled
+        self.total_flos += self.parameters * (2.0 * sampled + 6.0 * trained)
+        return {"num_tokens": self.num_tokens, "total_flos": self.total_flos}
 
 
 def _ratio(total: float, count: int) -> float:

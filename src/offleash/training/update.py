@@ -135,6 +135,12 @@ class Updater:
         prompt_ids = tokenizer([p.prompt for p in rollout.problems])["input_ids"]
         return make_rows(rollout, annotated, advantages_PG, prompt_ids), advantages_PG
 
+    def tokens(self, rollout: Rollout, rows: list[Row]) -> tuple[int, int]:
+        """Tokens that were sampled, and tokens that were trained on, prompts counted once a completion."""
+        prompts = {p.id: len(r.prompt) for r in rows for p in (rollout.problems[r.group],)}
+        sampled = sum(len(c.token_ids) + prompts.get(c.problem_id, 0) for c in rollout.completions)
+        return sampled, sum(len(r.prompt) + len(r.completion) for r in rows if r.trains or not self.skip_zero)
+
     def remember(self, state: object, where: str) -> None:
         """Take up what the objective remembered when a checkpoint was written.
 
