@@ -40,9 +40,7 @@ def test_a_look_up_is_the_gradient_on_the_same_group(name):
 def test_a_run_is_the_presets_run(name):
     """Thirty steps under three seeds, drawn from the same stream, each by the preset's loss."""
     group, rate, steps = 4, 0.3, 30
-    raced = race(
-        [table_of(get(name), GRADED, group)], np.zeros(1, int), START.numpy(), rate=rate, steps=steps, seeds=3
-    )
+    raced = race([table_of(get(name), GRADED, group)], np.zeros(1, int), START.numpy(), rate=rate, steps=steps, seeds=3)
     for seed in range(3):
         luck, logits = rng.stream("theory race", seed).random((steps, group)), START.clone()
         for row in luck:

@@ -25,6 +25,7 @@ from offleash.cli.pretrain import pretrain
 from offleash.cli.report import report
 from offleash.cli.sample import sample
 from offleash.cli.tasks import tasks
+from offleash.cli.theory import theory
 from offleash.cli.train import train
 from offleash.core import InputError, OffleashError
 
@@ -41,6 +42,7 @@ COMMANDS = (
     report,
     objectives,
     tasks,
+    theory,
     bench,
     doctor,
 )

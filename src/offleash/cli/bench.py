@@ -12,15 +12,17 @@ Examples:
   offleash bench rollouts --peer transformers
   offleash bench objectives
   offleash bench scoring --json
+  offleash bench step --peer trl
 """
 
 
 def bench(
-    what: Annotated[str, typer.Argument(metavar="{rollouts,objectives,scoring,boundary}", help="What is timed.")],
+    what: Annotated[str, typer.Argument(metavar="{rollouts,objectives,scoring,boundary,step}", help="What is timed.")],
     peer: Annotated[
         str | None,
         typer.Option(
-            help="What to run beside: transformers, by-hand, full-logits, passk-inference.", show_default=False
+            help="What to run beside: transformers, by-hand, full-logits, passk-inference, trl, trl-curves.",
+            show_default=False,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

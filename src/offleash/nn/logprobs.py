@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache, PreTrainedModel
 
+from offleash.nn import packed
+
 
 class PaddedBatch(NamedTuple):
     """P distinct prompts and N completions, right-padded. S = longest prompt, T = longest completion.
@@ -68,8 +70,8 @@ def score(
             backward pass, so memory does not grow with tokens x vocabulary.
     """
     batch = PaddedBatch(*(x.to(next(model.parameters()).device) for x in batch))
-    hidden_NTH = _hidden(model, batch)
-    hidden_MH, target_M = hidden_NTH[batch.mask_NT], batch.completions_NT[batch.mask_NT]
+    hidden_MH = packed.hidden(model, *batch) if packed.supported(model) else _hidden(model, batch)[batch.mask_NT]
+    target_M = batch.completions_NT[batch.mask_NT]
     head = model.get_output_embeddings()
     weight, bias = head.weight, getattr(head, "bias", None)
     pieces = []

@@ -102,7 +102,6 @@ def draw_flat(numbers_Nn: NDArray[np.int64], generator: np.random.Generator) -> 
     operators = generator.integers(4, size=(count, n - 1))
     tight = operators >= OPERATORS.index("*")
     shape = np.zeros(count, np.int64)
-    value = np.zeros(count, np.int64)
     order = {postfix: i for i, postfix in enumerate(shapes(n))}
     node = np.zeros_like(operators)
     for pattern in itertools.product((False, True), repeat=n - 1):
@@ -110,8 +109,22 @@ def draw_flat(numbers_Nn: NDArray[np.int64], generator: np.random.Generator) -> 
         postfix, places = _read(pattern)
         shape[rows] = order[postfix]
         node[rows] = operators[rows][:, places]
-        value[rows] = _evaluate(postfix, leaves[rows], node[rows])
-    return Draw(shape, leaves, node, value)
+    return Draw(shape, leaves, node, _value_flat(leaves, operators, tight))
+
+
+def _value_flat(leaves: NDArray[np.int64], operators: NDArray[np.int64], tight: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Values read from left to right, all rows at a time: a sum so far, and a product that waits to be added to it."""
+    plus = np.full(len(leaves), OPERATORS.index("+"))
+    total, waiting, term = np.zeros(len(leaves), np.int64), plus, leaves[:, 0]
+    for i in range(operators.shape[1]):
+        binds, leaf = tight[:, i], leaves[:, i + 1]
+        # One combination a row: with the product where the operator binds tightly, of product and sum elsewhere.
+        found = combine(
+            np.where(binds, term, total), np.where(binds, leaf, term), np.where(binds, operators[:, i], waiting)
+        )
+        total, term = np.where(binds, total, found), np.where(binds, found, leaf)
+        waiting = np.where(binds, waiting, operators[:, i])
+    return combine(total, term, waiting)
 
 
 @cache

@@ -19,15 +19,16 @@ RIGHT = "def f(x): return x + 1"
 STDIO = {"form": "stdio", "tests": [{"input": "2 3\n", "output": "6\n"}, {"input": "4 5", "output": "20"}]}
 
 GREEDY = {
-    "loops": ("def f(x):\n    while True: pass", "processor time"),
+    # On a busy machine the wall clock comes first.
+    "loops": ("def f(x):\n    while True: pass", "processor time|did not finish"),
     "loops and ignores signals": (
         "import signal\nfor n in range(1, 65):\n    try: signal.signal(n, signal.SIG_IGN)\n    except (OSError, ValueError): pass\n"
         "def f(x):\n    while True: pass",
-        "processor time",
+        "processor time|did not finish",
     ),
     "memory": ("def f(x): return len([0] * 10**9)", "MemoryError"),
     "memory bit by bit": ("def f(x):\n    a = []\n    while True: a.append(bytearray(1 << 20))", "MemoryError"),
-    "large number": ("def f(x): return 10 ** (10 ** 9)", "processor time|MemoryError|crashed"),
+    "large number": ("def f(x): return 10 ** (10 ** 9)", "processor time|did not finish|MemoryError|crashed"),
     "large answer": ("def f(x): return 'a' * 10**7", "cannot be|more than"),
     "large file": ("def f(x): open('x', 'wb').write(bytes(10**7))", "OSError|large"),
     "many files": ("def f(x): return [open(str(i), 'w') for i in range(100)]", "OSError"),

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from offleash.core import unknown_name
-from offleash.jobs.benchmarks import boundary, objectives, rollouts, scoring
+from offleash.jobs.benchmarks import boundary, objectives, rollouts, scoring, step, step_curves
 
 Row = dict[str, Any]
 WORK: dict[str, dict[str, Callable[[], list[Row]]]] = {
@@ -21,6 +21,7 @@ WORK: dict[str, dict[str, Callable[[], list[Row]]]] = {
     "objectives": {"by-hand": objectives.beside_by_hand},
     "scoring": {"full-logits": scoring.beside_full_logits},
     "boundary": {"passk-inference": boundary.beside_passk_inference},
+    "step": {"trl": step.beside_trl, "trl-curves": step_curves.curves_beside_trl},
 }
 
 
