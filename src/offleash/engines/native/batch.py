@@ -114,14 +114,22 @@ class Batch:
         """Draw everything."""
         self._admit()
         while self.alive_R.any():
-            self._take(self.state.decode(self.token_R), 0)
-            dead = len(self.alive_R) - int(self.alive_R.sum())
+            self._advance()
             free = self.capacity - int(self.alive_R.sum())
-            if dead and dead >= IDLE * len(self.alive_R):
-                self._keep(ROUND)
+            self._close()
             if self._may_admit() and free >= FREE * self.capacity:
                 self._admit()
         return self.drawn()
+
+    def _advance(self) -> None:
+        """Lengthen all rows."""
+        self._take(self.state.decode(self.token_R), 0)
+
+    def _close(self) -> None:
+        """Close the gaps when there are enough of them."""
+        dead = len(self.alive_R) - int(self.alive_R.sum())
+        if dead and dead >= IDLE * len(self.alive_R):
+            self._keep(ROUND)
 
     def _may_admit(self) -> bool:
         return self.next < len(self.asked) and (self.state.refills or not self.alive_R.any())
@@ -147,12 +155,16 @@ class Batch:
             self._take(logits, old)
 
     def _take(self, logits_RV: Tensor, first: int) -> None:
-        """Sample a token for the rows from `first` on and see who has finished."""
+        """Sample a token for the rows from `first` on."""
         token, logprob, entropy = sample(logits_RV, self._uniforms(first, logits_RV.device), self.temperature)
         self.token_R = torch.cat([self.token_R[:first].to(token.device), token]) if first else token
-        request_R, ids_R = self.request_R[first:], token.cpu().numpy()
         if not np.isfinite(logprob.sum().item()):
             raise NotFinite
+        self._record(first, token, logprob, entropy)
+
+    def _record(self, first: int, token: Tensor, logprob: Tensor, entropy: Tensor) -> None:
+        """Note what the rows from `first` on got, and see who has finished."""
+        request_R, ids_R = self.request_R[first:], token.cpu().numpy()
         self.log.append((request_R, token, logprob, entropy))
         age_R, alive_R = self.age_R[first:], self.alive_R[first:]
         age_R += 1

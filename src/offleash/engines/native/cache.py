@@ -141,7 +141,7 @@ class Cache:
         order = _close_gaps(alive_R)
         moved = np.flatnonzero(order != np.arange(len(order)))
         if len(moved):
-            to, source = torch.from_numpy(moved), torch.from_numpy(order[moved])
+            to, source = (torch.from_numpy(x).to(self.bias.device) for x in (moved, order[moved]))
             for own in self.owns:
                 used = own[:, :, :, : self.column]
                 used[:, to] = used[:, source]
@@ -192,10 +192,19 @@ class Cache:
 
     def _indices(self) -> tuple[Tensor, Tensor]:
         """Rows as a rectangle (prompt, key head, row of the group), and back."""
+        grid, ungrid = self._rectangle(max(len(self.slot), 1), self._largest())
+        device = self.bias.device
+        return torch.from_numpy(grid).to(device), torch.from_numpy(ungrid).to(device)
+
+    def _largest(self) -> int:
+        """Rows of the largest group."""
+        return max(int(np.bincount(self.group_R[: self.rows], minlength=1).max()), 1)
+
+    def _rectangle(self, groups: int, largest: int) -> tuple[Ints, Ints]:
+        """The same with room for `groups` prompts of `largest` rows."""
         heads = self.decoder.kv_heads
         group_R = self.group_R[: self.rows]
-        counts = np.bincount(group_R, minlength=max(len(self.slot), 1))
-        largest = max(int(counts.max()), 1)
+        counts = np.bincount(group_R, minlength=groups)
         order = np.argsort(group_R, kind="stable")
         place = np.arange(self.rows) - np.repeat(counts.cumsum() - counts, counts)
         grid_GM = np.zeros((len(counts), largest), dtype=np.int64)
@@ -205,8 +214,7 @@ class Cache:
         head_K = np.arange(heads)
         grid = grid_GM[:, None] * heads + head_K[:, None]
         ungrid = ungrid_R[:, None] + head_K * largest
-        device = self.bias.device
-        return torch.from_numpy(grid.ravel()).to(device), torch.from_numpy(ungrid.ravel()).to(device)
+        return grid.ravel(), ungrid.ravel()
 
 
 def _close_gaps(alive: NDArray[np.bool_]) -> Ints:

@@ -12,7 +12,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from offleash.core import Completion, InputError, OffleashError
 from offleash.engines.base import Request, SamplingSettings, cut
-from offleash.engines.native.batch import Asked, Batch, Ids, NotFinite, Row, Rows
+from offleash.engines.native.batch import Asked, Batch, NotFinite, Row
+from offleash.engines.native.cache import Ids
+from offleash.engines.native.fixed import FixedBatch, FixedRows
 from offleash.engines.native.generic import Generic, GenericRows
 from offleash.engines.native.limits import end_tokens, reads, tokenize
 from offleash.engines.native.rows import NativeRows
@@ -51,10 +53,17 @@ class NativeEngine:
         self.decoder = Decoder(model, dtype) if reads(model.config) else Generic(model)
         self.ends = end_tokens(tokenizer, model.generation_config, sampling.stop)
         self.spelled = Stops(tokenizer, sampling.stop) if sampling.stop else None
+        # Fixed shapes on a GPU (`fixed.py`). Their memory is kept from one rollout to the next.
+        self._fixed = isinstance(self.decoder, Decoder) and self.decoder.stays
+        self._kept: FixedRows | None = None
 
     def refresh(self) -> None:
         """Read the model's present weights."""
         self.decoder.refresh()
+
+    def release(self) -> None:
+        """Give back the keys' and values' memory that is kept on a GPU between rollouts; the next one makes it anew."""
+        self._kept = None
 
     def tokenize(self, prompts: Iterable[str]) -> dict[str, list[int]]:
         """The token ids of each different prompt; InputError for one that the engine refuses."""
@@ -131,20 +140,43 @@ class NativeEngine:
         """The finished requests, and why it is not all of them: the message of the allocator, or nothing."""
         batch = None
         try:
-            rows = self._rows([a.prompt for a in asked], capacity)
-            batch = Batch(rows, asked, capacity, self.sampling.temperature, ends, self.spelled, tell)
+            batch = self._batch(asked, capacity, ends, tell)
             return batch.run(), ""
         except NotFinite:
+            self.release()  # what is not finite would stay in it
             raise self._not_finite() from None
         except (RuntimeError, MemoryError) as error:
+            self.release()
             if not _out_of_memory(error):
                 raise
             return batch.drawn() if batch else {}, str(error).strip().splitlines()[0] if str(error) else "out of memory"
 
-    def _rows(self, prompts: list[Ids], capacity: int) -> Rows:
+    def _batch(self, asked: list[Asked], capacity: int, ends: list[int], tell: Callable[[int], None]) -> Batch:
+        rest = (asked, capacity, self.sampling.temperature, ends, self.spelled, tell)
         if isinstance(self.decoder, Generic):
-            return GenericRows(self.decoder)
-        return NativeRows(self.decoder, prompts, capacity, self.sampling.max_completion_length)
+            return Batch(GenericRows(self.decoder), *rest)
+        prompts = [a.prompt for a in asked]
+        if not self._fixed:
+            return Batch(NativeRows(self.decoder, prompts, capacity, self.sampling.max_completion_length), *rest)
+        return FixedBatch(self._fixed_rows(self.decoder, prompts, capacity), *rest)
+
+    def _fixed_rows(self, decoder: Decoder, prompts: list[Ids], capacity: int) -> FixedRows:
+        """Those of the rollout before if there is room; otherwise new ones, as large as either needs."""
+        distinct = set(prompts)
+        room = (
+            capacity,
+            min(len(distinct), capacity) + 1,
+            max(map(len, distinct)),
+            self.sampling.max_completion_length,
+        )
+        if self._kept is None or not self._kept.fits(room):
+            if self._kept is not None:
+                a, b = self._kept.room, room
+                room = (max(a[0], b[0]), max(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
+            self._kept = None  # before the new ones are made
+            self._kept = FixedRows(decoder, *room)
+        self._kept.reset()
+        return self._kept
 
     def _halve(self, capacity: int, workers: int, why: str) -> None:
         if capacity <= 1:

@@ -8,7 +8,7 @@ a rotation is one complex product; that leaves their products as they are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,10 @@ class Decoder:
         model: of a family that `limits.reads` accepts.
         dtype: of the layers' matrices; None is the model's own. The final head is float32 in any case, and so are, on a CPU,
             the residual stream, norms and attention: only the products with weights are made in `dtype`.
+
+    Attributes:
+        stays: whether copies are refreshed in place, as recorded steps need it (a GPU). Otherwise they are made anew.
+        version: rises when a refresh could not leave every tensor where it was.
     """
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype | None = None) -> None:
@@ -57,21 +61,43 @@ class Decoder:
         weight = model.model.embed_tokens.weight
         self.device, self.dtype = weight.device, dtype or weight.dtype
         self.stream = torch.float32 if self.device.type == "cpu" else self.dtype
+        self.stays, self.version = self.device.type == "cuda", 0
+        self.borrowed: set[int] = set()
         positions = torch.arange(self.context, device=self.device)[None]
         with torch.no_grad():
             cos, sin = model.model.rotary_emb(torch.empty(0, device=self.device), positions)
         half = self.head_dim // 2
         self.turn_TD = torch.complex(cos[0, :, :half].float(), sin[0, :, :half].float())
         self.layers: list[Layer] = []
+        self.ends: list[Tensor] = []
         self.refresh()
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Read the model's present weights."""
-        self.layers = [self._layer(layer) for layer in self.model.model.layers]
-        self.norm = self._vector(self.model.model.norm.weight)
-        self.embedding = _whole(self.model.model.embed_tokens.weight)
-        self.head = _whole(self.model.lm_head.weight).float()
+        """Read the model's present weights. Sharded ones are gathered, so every process of their group has to call it."""
+        inner, head = self.model.model, self.model.lm_head
+        old = self.layers if self.stays else []
+        self.layers = [
+            self._settle(old[i], self._layer(layer)) if old else self._layer(layer)
+            for i, layer in enumerate(inner.layers)
+        ]
+        ends = [self._vector(inner.norm.weight), _whole(inner.embed_tokens.weight), _whole(head.weight).float()]
+        self.ends = [self._in_place(a, b) for a, b in zip(self.ends, ends, strict=True)] if old else ends
+        self.norm, self.embedding, self.head = self.ends
+        self.borrowed = {_storage(p) for p in self.model.parameters()} if self.stays else set()
+
+    def _settle(self, old: Layer, new: Layer) -> Layer:
+        pairs = ((f.name, getattr(old, f.name), getattr(new, f.name)) for f in fields(old))
+        return replace(new, **{name: self._in_place(a, b) for name, a, b in pairs if a is not None})
+
+    def _in_place(self, old: Tensor, new: Tensor) -> Tensor:
+        """The new values in the old place: already there, or written over our own copy. The trainer's memory is never written."""
+        if old.data_ptr() == new.data_ptr():
+            return new
+        if _storage(old) in self.borrowed:
+            self.version += 1
+            return new
+        return old.copy_(new)
 
     def _layer(self, layer: Any) -> Layer:
         attention, mlp = layer.self_attn, layer.mlp
@@ -109,8 +135,14 @@ class Decoder:
         return self._matrix(*biases) if biases else None
 
 
+def _storage(weight: Tensor) -> int:
+    """Where a tensor's memory begins; of a sharded one, that of its part here."""
+    local = getattr(weight, "to_local", None)
+    return (weight if local is None else local()).untyped_storage().data_ptr()
+
+
 def _whole(weight: Tensor) -> Tensor:
-    """A parameter's values; a sharded one is gathered."""
+    """A parameter's values; a sharded one (torch's DTensor, as FSDP makes them) is gathered."""
     weight = weight.detach()
     full = getattr(weight, "full_tensor", None)
     return weight if full is None else full()

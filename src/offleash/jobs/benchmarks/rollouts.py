@@ -30,6 +30,7 @@ from offleash.engines import Request, SamplingSettings
 from offleash.engines.native import NativeEngine
 from offleash.engines.native.products import linear
 from offleash.engines.native.weights import Decoder
+from offleash.jobs.benchmarks.rollouts_gpu import bandwidth, memory_floor, random_qwen2, shape, synchronize
 from offleash.jobs.benchmarks.smollm2 import smollm2
 from offleash.nn.tiny import character_tokenizer
 
@@ -121,11 +122,24 @@ def smollm2_135m(dtype: torch.dtype) -> Work | None:
     return Work("SmolLM2-135M, prompts of 256 tokens", model, tokenizer, prompts, 16, 64, 2.0, 3)
 
 
+def qwen2_half_billion(dtype: torch.dtype) -> Work | None:
+    """256 sequences on a GPU, if there is one; 16 prompts of 128 tokens, lengths log-normal around 192, at most 512."""
+    if not torch.cuda.is_available():
+        return None
+    stream = rng.stream("bench rollouts", "half a billion")
+    texts = ["".join(stream.choice(list(ALPHABET), 127)) for _ in range(16)]
+    lengths = np.clip(np.exp(stream.normal(np.log(192), 0.5, 256)).round(), 16, 512).astype(int).tolist()
+    tokenizer = character_tokenizer(ALPHABET, 4096)
+    name = "Qwen2.5-0.5B's shape, random weights"
+    return Work(name, random_qwen2(shape(), dtype, "cuda"), tokenizer, texts, 16, 512, 8.0, 3, lengths)
+
+
 WORKS: tuple[tuple[Callable[[torch.dtype], Work | None], tuple[torch.dtype, ...]], ...] = (
     (embedded_base, (torch.float32, torch.bfloat16)),
     (random_weights(6, 256, 8, 2.0), (torch.float32, torch.bfloat16)),
     (random_weights(7, 512, 4, 1.5), (torch.float32, torch.bfloat16)),
     (smollm2_135m, (torch.float32, torch.bfloat16)),
+    (qwen2_half_billion, (torch.bfloat16,)),
 )
 
 
@@ -133,7 +147,7 @@ WORKS: tuple[tuple[Callable[[torch.dtype], Work | None], tuple[torch.dtype, ...]
 
 
 def _row(work: Work, dtype: torch.dtype) -> dict[str, Any]:
-    threads = torch.get_num_threads()
+    threads, cuda = torch.get_num_threads(), work.model.device.type == "cuda"
     # The bfloat16 engine makes its own copy: the master weights it reads stay what a trainer would have, float32.
     master = _float32(work.model) if dtype != torch.float32 else work.model
     engine = NativeEngine(master, work.tokenizer, SamplingSettings(1.0, work.length), rows=work.count, dtype=dtype)
@@ -167,7 +181,7 @@ def _row(work: Work, dtype: torch.dtype) -> dict[str, Any]:
         "peak_mib": _peak_mib(ours),
         "peer_peak_mib": _with_threads(best, lambda: _peak_mib(theirs)),
         **({} if master is work.model else _beside_float32(ours, replace(work, model=master), best)),
-        **_floor(engine, work, tokens, speed, threads),
+        **(_gpu_floor(engine, work, speed) if cuda else _floor(engine, work, tokens, speed, threads)),
     }
 
 
@@ -234,15 +248,19 @@ class _Timed(NamedTuple):
 
 
 def _timed(work: Callable[[], int]) -> _Timed:
+    synchronize()
     start, cpu = time.perf_counter(), time.process_time()
     tokens = work()
+    synchronize()
     seconds, busy = time.perf_counter() - start, time.process_time() - cpu
     return _Timed(tokens / seconds, seconds, tokens / max(busy, 1e-9))
 
 
 def _refresh_seconds(engine: NativeEngine) -> float:
+    synchronize()
     start = time.perf_counter()
     engine.refresh()
+    synchronize()
     return time.perf_counter() - start
 
 
@@ -277,6 +295,15 @@ def _peak_mib(work: Callable[[], Any]) -> float | None:
         return (peak - before) / 2**20
     except (OSError, AttributeError, StopIteration):
         return None
+
+
+def _gpu_floor(engine: NativeEngine, work: Work, speed: float) -> dict[str, float]:
+    """See `rollouts_gpu.memory_floor`."""
+    if not isinstance(engine.decoder, Decoder) or work.lengths is None:
+        return {}
+    prompt_lengths = [len(ids) for ids in engine.tokenize(work.prompts).values()]
+    rate = bandwidth(engine.decoder.device)
+    return memory_floor(engine.decoder, prompt_lengths, work.lengths, speed, rate)
 
 
 def _floor(engine: NativeEngine, work: Work, tokens: int, speed: float, threads: int) -> dict[str, float]:
