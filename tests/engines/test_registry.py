@@ -46,3 +46,35 @@ def test_a_folder_has_one_identity_under_every_engine_and_a_server_its_label() -
 def test_looking_loads_no_torch(module: str) -> None:
     code = f"import sys, {module} as m; m.__name__; assert not {{'torch', 'transformers', 'vllm'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": 1e-310}, "temperature: 1e-310 is below 1e-06"),
+        ({"stop": "abc"}, "stop: 'abc' is one text; give a tuple"),
+    ],
+)
+def test_settings_that_would_sample_something_else_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SamplingSettings(**settings)  # type: ignore[arg-type]
+
+
+def test_the_native_engines_identity_and_what_it_refuses() -> None:
+    import torch
+
+    from offleash import nn
+    from offleash.engines.native import NativeEngine
+
+    model, tokenizer = nn.load("base")
+    before = NativeEngine(model, tokenizer, SamplingSettings()).settings()
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, 5]
+    # Another stopping rule is another sampler.
+    assert NativeEngine(model, tokenizer, SamplingSettings()).settings() != before
+    with pytest.raises(InputError, match=r"dtype: torch.int8 is no floating-point type"):
+        NativeEngine(model, tokenizer, SamplingSettings(), dtype=torch.int8)
+    with pytest.raises(InputError, match="rows: 0 is below 1"):
+        NativeEngine(model, tokenizer, SamplingSettings(), rows=0)
+    model.config.vocab_size = 11
+    with pytest.raises(InputError, match="the folder holds another model's tokenizer"):
+        NativeEngine(model, tokenizer, SamplingSettings())

@@ -26,6 +26,10 @@ class Request:
     key: int
 
 
+COLDEST = 1e-6
+"""The lowest temperature above 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
     """How completions are drawn."""
@@ -41,8 +45,15 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
             raise InputError(f"temperature: {self.temperature} is not a finite number at or above 0")
+        if 0 < self.temperature < COLDEST:
+            raise InputError(
+                f"temperature: {self.temperature} is below {COLDEST:g}, where logits overflow; give 0 for the most likely token"
+            )
         if self.max_completion_length < 1:
             raise InputError(f"max_completion_length: {self.max_completion_length} is below 1")
+        given: object = self.stop
+        if isinstance(given, str):
+            raise InputError(f"stop: {self.stop!r} is one text; give a tuple of texts")
         if "" in self.stop:
             raise InputError("stop: one of the strings is empty; it would end every completion at once")
 

@@ -15,7 +15,7 @@ from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, Pre
 
 from offleash.core import Completion, rng
 from offleash.engines.base import Request, SamplingSettings, cut
-from offleash.engines.native.limits import context_length, end_tokens, tokenize
+from offleash.engines.native.limits import context_length, end_tokens, require_vocabulary, tokenize
 from offleash.engines.native.sample import sample
 from offleash.engines.native.stops import Stops
 
@@ -28,6 +28,7 @@ class HfEngine:
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sampling: SamplingSettings, rows: int = 64
     ) -> None:
+        require_vocabulary(model.config, tokenizer)
         self.model: Any = model
         self.tokenizer, self.sampling, self.rows = tokenizer, sampling, rows
         self.end_tokens = end_tokens(tokenizer, model.generation_config, sampling.stop)

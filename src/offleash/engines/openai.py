@@ -136,14 +136,20 @@ class OpenAIEngine:
             usage = (answer.get("usage") or {}).get("completion_tokens")
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise Malformed(f"{type(error).__name__}: {error}") from error
-        if reason in (None, "abort", "error") or not isinstance(text or "", str):
+        if reason in (None, "abort", "error", "content_filter") or not isinstance(text or "", str):
             raise Malformed(f"finish_reason {reason!r}")
         length = len(ids) or len(given) or usage
         if length is None or (length == 0 and text):
             raise InputError(
                 "endpoint: answers without token_ids, log-probs or usage, so tokens cannot be counted; have it send `usage`"
             )
-        known = len(given) == length and self._of_the_sampled()
+        if length > self.sampling.max_completion_length:
+            raise InputError(
+                f"endpoint: sent {length} tokens where max_tokens was {self.sampling.max_completion_length}; it does not keep the "
+                "limit, so its samples would not be what the store says they are"
+            )
+        # A log-prob above 0 is none, whatever the server meant by it.
+        known = len(given) == length and self._of_the_sampled() and all(x <= 1e-3 for x in given)
         text, stopped = cut(text or "", self.sampling.stop)
         return Completion(
             problem_id=request.problem_id,

@@ -16,7 +16,7 @@ from offleash.engines.native.batch import Asked, Batch, NotFinite, Row
 from offleash.engines.native.cache import Ids
 from offleash.engines.native.fixed import FixedBatch, FixedRows
 from offleash.engines.native.generic import Generic, GenericRows
-from offleash.engines.native.limits import end_tokens, reads, tokenize
+from offleash.engines.native.limits import end_tokens, reads, require_vocabulary, tokenize
 from offleash.engines.native.rows import NativeRows
 from offleash.engines.native.shares import Cancelled, in_threads, split
 from offleash.engines.native.stops import Stops
@@ -49,6 +49,11 @@ class NativeEngine:
         rows: int = 256,
         dtype: torch.dtype | None = None,
     ) -> None:
+        if rows < 1:
+            raise InputError(f"rows: {rows} is below 1")
+        if dtype is not None and not dtype.is_floating_point:
+            raise InputError(f"dtype: {dtype} is no floating-point type; give torch.float32 or torch.bfloat16")
+        require_vocabulary(model.config, tokenizer)
         self.model, self.tokenizer, self.sampling, self.rows = model, tokenizer, sampling, rows
         self.decoder = Decoder(model, dtype) if reads(model.config) else Generic(model)
         self.ends = end_tokens(tokenizer, model.generation_config, sampling.stop)
@@ -77,6 +82,7 @@ class NativeEngine:
             "temperature": self.sampling.temperature,
             "max_completion_length": self.sampling.max_completion_length,
             "stop": list(self.sampling.stop),
+            "end_tokens": self.ends,
         }
 
     def generate(

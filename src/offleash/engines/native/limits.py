@@ -33,6 +33,15 @@ def context_length(config: PretrainedConfig) -> int:
     return length
 
 
+def require_vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise an InputError for a tokenizer with tokens that the model has no embedding of: it is another model's."""
+    size = getattr(config, "vocab_size", None)
+    if size is not None and hasattr(tokenizer, "__len__") and len(tokenizer) > size:
+        raise InputError(
+            f"model: its tokenizer has {len(tokenizer)} tokens and its vocabulary {size}; the folder holds another model's tokenizer"
+        )
+
+
 def end_tokens(
     tokenizer: PreTrainedTokenizerBase, config: GenerationConfig | None, stop: Sequence[str] = ()
 ) -> list[int]:
