@@ -142,7 +142,8 @@ def test_kl_closed_forms_by_hand():
 
 
 def test_kl_statements():
-    s = kl.Settings(betas=(0.3, 1.0), steps=500, seeds=2)
+    # 0.1, the smallest of the defaults: the path is still far from rest when the root finder has the point.
+    s = kl.Settings(betas=(0.1, 1.0), steps=500, seeds=2)
     for statement in kl.closed_forms(s):
         held(statement)
     held(kl.k1_holds_nothing(s))

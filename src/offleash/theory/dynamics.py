@@ -172,15 +172,19 @@ def fixed_point(
         # The update sums to 0, so one equation is free: the sum of the logits is kept instead.
         return found.flatten().numpy() + (flat.sum() - float(start_SV.sum())) / len(flat)
 
-    left = math.inf
+    left, away, before = math.inf, math.inf, None
     for _ in range(TRIES):
         for _ in range(follow):
             logits = logits + rate * expected_update(objective, world, logits, group, reference_SV=start_SV)
         point = torch.from_numpy(root(rises, logits.flatten().numpy(), tol=1e-14).x).view(shape)
         left = float(expected_update(objective, world, point, group, reference_SV=start_SV).abs().max())
-        # Far from where the path has come to, the root is another one, such as a corner, where nothing moves any more.
-        if left < tolerance and float((point - logits).abs().max()) < NEAR:
+        # Far from where the path has come to, the root may be another one, such as a corner, where nothing moves any more:
+        # then it must be the same as from the try before, and the path have come nearer to it.
+        distance = float((point - logits).abs().max())
+        again = before is not None and float((point - before).abs().max()) < 1e-6 and distance < away
+        if left < tolerance and (distance < NEAR or again):
             return point
+        away, before = distance, point
     raise InputError(
         f"rate: {objective.name} is not at rest after {TRIES * follow} steps of {rate:g} (update {left:.2g}); give another"
     )
