@@ -24,7 +24,7 @@ from offleash.store import RunFolder
 from offleash.training import TrainSettings, train, update
 from offleash.training.settings import OptimizerSettings, RewardSettings, RolloutSettings
 
-slow = pytest.mark.slow  # importing trl takes about ten seconds
+slow = pytest.mark.prove  # importing trl takes about ten seconds
 pytestmark = pytest.mark.filterwarnings("ignore")  # TRL's own
 
 PROMPTS, SIZE, LENGTH = 4, 4, 12

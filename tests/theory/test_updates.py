@@ -43,7 +43,7 @@ def works_alone(name):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in sorted(set(PRESETS) - OTHER_ANNOTATIONS)],
+    [pytest.param(n, marks=() if n in QUICK else pytest.mark.prove) for n in sorted(set(PRESETS) - OTHER_ANNOTATIONS)],
 )
 def test_the_mean_update_is_that_of_the_contract(name):
     """Two enumerations, one of groups in turn and one of all at once, of fifteen completions of up to three tokens."""
