@@ -47,7 +47,7 @@ def test_narrowed_is_said_with_its_evidence_and_as_often_as_asked() -> None:
 
 
 def test_false_alarms_over_a_whole_run() -> None:
-    """No change, 20 looks a run: at most 5% of 200 runs are ever called narrowed, plus two standard errors."""
+    """No change, 8 looks a run: at most 5% of 40 runs are ever called narrowed, plus two standard errors (6.9%)."""
     draw = rng.stream("guard null")
     guard = make_guard(settings(GuardSettings("narrowed")))
     assert guard is not None
