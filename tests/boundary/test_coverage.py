@@ -138,6 +138,7 @@ def test_difference_band_covers_all_k_at_once(name: str, change: str) -> None:
         assert joint / sets <= 0.98 + error  # and not by being needlessly wide
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["u-shaped", "hard", "easy"])
 def test_false_alarms_of_the_verdict(name: str) -> None:
     """Same model on both sides: shrunk, expanded or both at most 5% of the time (standard error of 200 sets: 1.5%)."""

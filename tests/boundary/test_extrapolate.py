@@ -105,6 +105,7 @@ def test_the_bounds_are_the_likelihood_set_of_a_coin() -> None:
     assert low < share and high <= 1 and low < 1 - 0.5**3 < high
 
 
+@pytest.mark.slow
 def test_the_expected_split_is_the_mean_over_splits() -> None:
     from offleash.boundary.extrapolate import _hold_out
 
@@ -129,6 +130,7 @@ def test_bad_input() -> None:
         extrapolate(counts([1, 0], 16), level=2.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [False, True])
 def test_the_bounds_cover(wrong: bool) -> None:
     """10 sets of 100 problems at 4 n: at most one misses, model right or wrong. The proof has 200 sets of more cases."""

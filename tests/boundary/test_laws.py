@@ -118,6 +118,7 @@ def test_a_ceiling_at_its_bound_is_accepted_where_it_is_narrow() -> None:
     assert law.identifiable and law.A.high - law.A.low < 0.01
 
 
+@pytest.mark.slow
 def test_comparison_of_two_runs() -> None:
     generator = np.random.default_rng(2)
     c = np.geomspace(200, 60_000, 60)

@@ -75,6 +75,7 @@ def test_no_regression_to_the_mean() -> None:
         assert stratum.difference.low <= 0 <= stratum.difference.high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "few"),
     [

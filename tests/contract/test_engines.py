@@ -113,6 +113,7 @@ def test_greedy_is_that_of_hugging_face(make: Any, folders: dict[str, str], mode
         assert list(c.token_ids) == out[0, ids.shape[1] :].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 def test_logprobs_and_entropies_are_those_of_a_teacher_forced_forward(
     make: Any, name: str, folders: dict[str, str], temperature: float
@@ -153,6 +154,7 @@ def test_engines_that_promise_the_same_tokens_agree(folders: dict[str, str]) -> 
         ]
 
 
+@pytest.mark.slow
 def test_first_tokens_follow_the_exact_distribution(make: Any, name: str, folders: dict[str, str]) -> None:
     n = 500 if get(name).reads == "server" else 5000
     drawn = [c.token_ids[0] for c in make("tiny", 2.0, 1).generate(requests(n, PROMPTS[1:2]))]
@@ -165,6 +167,7 @@ def test_first_tokens_follow_the_exact_distribution(make: Any, name: str, folder
     assert stats.chisquare(observed, expected).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_end_tokens_and_lengths_end_a_completion(make: Any) -> None:
     tokenizer = nn.load("base")[1]
     found = make("base", 1.5, 9).generate(requests(8))
@@ -176,6 +179,7 @@ def test_end_tokens_and_lengths_end_a_completion(make: Any) -> None:
         assert tokenizer(c.text, add_special_tokens=False)["input_ids"] == list(c.token_ids[: len(c.token_ids) - ended])
 
 
+@pytest.mark.slow
 def test_stop_strings_end_a_completion_and_are_not_in_its_text(make: Any) -> None:
     tokenizer = nn.load("base")[1]
     free = make("base", 1.0, 20).generate(requests(4))

@@ -14,7 +14,12 @@ from offleash.objectives import PRESETS, Claims, Preset, TokenBatch, get
 from offleash.objectives.checks import CHECKS, applicable, example, gradient
 from offleash.objectives.preset import find_preset
 
-ROWS = [(preset, check) for preset in PRESETS for check in applicable(PRESETS[preset])]
+SECONDS_LONG = {("pkpo", "unbiased"), ("pass-at-k-policy-gradient", "unbiased")}
+ROWS = [
+    pytest.param(preset, check, marks=[pytest.mark.slow] if (preset, check) in SECONDS_LONG else [])
+    for preset in PRESETS
+    for check in applicable(PRESETS[preset])
+]
 FIELD = (
     "grpo dr-grpo dapo rloo reinforce reinforce++ reinforce++-baseline prorl prorl-v2 scale-rl bnpo "
     "grpo-n gspo-n nsr psr w-reinforce gspo gspo-token cispo gppo gppo+nll-loss clip-cov kl-cov "

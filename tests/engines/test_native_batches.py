@@ -39,6 +39,7 @@ def test_long_and_short_prompts_mixed(rows: int) -> None:
         assert list(c.token_ids) == hf_greedy(model, c.problem_id, 20)
 
 
+@pytest.mark.slow
 def test_near_ties_between_batch_compositions_are_rare() -> None:
     """Batched products differ in the last bit: a token may differ where its uniform number lies that close to a boundary."""
     model, asked, settings = llama(), requests(60, MIXED), SamplingSettings(1.0, 24)
@@ -105,6 +106,7 @@ def test_imposed_lengths_are_kept() -> None:
     assert [len(c.token_ids) for c in engine.generate(requests(10), lengths=lengths)] == lengths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [2, 17, 40, 100])
 def test_finished_rows_may_linger_at_the_end_of_the_context(rows: int) -> None:
     """Long and short lives mixed, the longest prompts with no position to spare: nothing is written where it does not belong."""

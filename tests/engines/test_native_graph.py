@@ -136,6 +136,7 @@ def test_greedy_equals_hugging_face(family: str) -> None:
         assert list(c.token_ids) == hf_greedy(model, c.problem_id, 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 5, 24, 100])
 def test_the_same_samples_as_row_by_row_decoding(rows: int) -> None:
     """Refilled rows, ends within a chunk, long beside short prompts, widened and dropped columns."""

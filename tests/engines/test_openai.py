@@ -106,6 +106,7 @@ def test_a_dead_endpoint_is_left_to_the_others(server: Any) -> None:
     assert len(engine(dead, server.url).generate(requests(12))) == 36
 
 
+@pytest.mark.slow
 def test_endpoints_that_stay_dead_end_the_run_in_one_line_with_what_is_finished(model: Any) -> None:
     with loopback.Loopback(*model) as server:
         server.faults.extend([None] * 5 + [503] * 1000)

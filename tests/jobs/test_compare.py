@@ -294,6 +294,7 @@ def test_help_shows_how_labels_that_collide_are_solved(offleash):
     assert "--label" in offleash("--help")[1]
 
 
+@pytest.mark.slow
 def test_beyond_the_samples(offleash, tmp_path):
     """The library's value where it is trusted, its reason where it is not."""
     draw = rng.stream("test beyond")

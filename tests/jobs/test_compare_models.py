@@ -55,6 +55,7 @@ def test_models_are_sampled_and_a_second_call_adds_what_is_missing(sharp, tmp_pa
     assert json.loads((tmp_path / "comparison.json").read_text())["inputs"]["b"][0]["name"] == "sharp"
 
 
+@pytest.mark.slow
 def test_adaptive_draws_less_and_the_same_from_a_full_store(sharp, tmp_path, capsys):
     arguments = ("base", sharp, *TASK, "--n", 128, "--adaptive", "--json")
     code, out, err = run(capsys, *arguments, "--out", tmp_path / "fresh")

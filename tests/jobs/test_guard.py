@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from offleash.core import rng
-from offleash.jobs.guard import look_level, make_guard
+from offleash.jobs.guard import look_level, make_guard, planned_looks
 from offleash.training import TrainSettings
 from offleash.training.settings import GuardSettings, ProbeSettings
 
@@ -26,8 +26,13 @@ def event(step: int, c: np.ndarray) -> dict[str, object]:
     }  # fmt: skip
 
 
-def test_levels_add_up() -> None:
-    assert sum(1 - look_level(0.95, t) for t in range(1, 200_000)) == pytest.approx(0.05, abs=1e-6)
+@pytest.mark.parametrize(("steps", "every", "looks"), [(240, 30, 8), (10, 4, 3), (3, 5, 1)])
+def test_misses_add_up_over_the_looks_of_the_run(steps: int, every: int, looks: int) -> None:
+    planned = TrainSettings(steps=steps, probe=ProbeSettings(every=every))
+    probed = [s for s in range(1, steps + 1) if s % every == 0 or s == steps]  # as the loop probes
+    assert planned_looks(planned) == looks == len(probed)
+    above = (1 - look_level(0.95, looks)) / 2  # the share of an interval's misses that lies below its upper end
+    assert looks * above == pytest.approx(0.05)
 
 
 def test_narrowed_is_said_with_its_evidence_and_as_often_as_asked() -> None:
@@ -46,8 +51,9 @@ def test_narrowed_is_said_with_its_evidence_and_as_often_as_asked() -> None:
     assert guard(events) == []
 
 
+@pytest.mark.slow
 def test_false_alarms_over_a_whole_run() -> None:
-    """No change, 8 looks a run: at most 5% of 40 runs are ever called narrowed, plus two standard errors (6.9%)."""
+    """No change, 10 looks a run: at most 5% of 40 runs are ever called narrowed, plus two standard errors (6.9%)."""
     draw = rng.stream("guard null")
     guard = make_guard(settings(GuardSettings("narrowed")))
     assert guard is not None
@@ -55,7 +61,7 @@ def test_false_alarms_over_a_whole_run() -> None:
     for _ in range(40):
         rate = draw.beta(0.3, 1.5, P)
         events = [event(0, draw.binomial(N, rate))]
-        for look in range(1, 9):
+        for look in range(1, 11):
             events.append(event(look, draw.binomial(N, rate)))
             if guard(events):
                 alarms += 1

@@ -223,6 +223,7 @@ _plain = st.recursive(
 _optimizers = st.builds(Optimizer, _floats, st.tuples(_floats, _floats))
 
 
+@pytest.mark.slow
 @given(
     st.builds(
         Recipe,

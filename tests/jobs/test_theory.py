@@ -74,6 +74,59 @@ def test_what_is_refused(name, settings, more, message):
         job.run(name, settings, **more)
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "named"),
+    [
+        ("entropy", "right=0", "right: is 0 of 6"),
+        ("entropy", "answers=1", "right: is 2 of 1"),
+        ("entropy", "rates=[]", "rates: is empty"),
+        ("kl", "betas=[]", "betas: is empty"),
+        ("formats", "betas=[0]", "betas: is (0.0,)"),
+        ("formats", "accuracy=[0,0.5,0.5]", "accuracy: is"),
+        ("formats", "prior=[0.5,0.4,0.3]", "sum to 1.2"),
+        ("two-stage", "groups=[]", "groups: is empty"),
+        ("leash", "vocab=1", "vocab: is 1"),
+        ("leash", "rarest=0", "rarest: is 0"),
+        ("normalisation", "hard=[0.5,0.5]", "hard: 2 numbers"),
+    ],
+)
+def test_what_no_study_can_use_is_named(name, setting, named):
+    with pytest.raises(InputError, match=re.escape(named)):
+        job.run(name, [setting])
+
+
+def test_settings_are_listed_with_their_defaults():
+    for name in STUDIES:
+        lines = job.describe_all(name).splitlines()[1:]
+        assert len(lines) == len(fields(load(name).Settings))
+        assert all(re.search(r"\w+ +\S.* \(default .+\)$", line) for line in lines), lines
+
+
+def test_what_did_not_hold_in_fewer_steps_is_not_called_refuted(capsys):
+    statement = {"name": "x", "claim": "y", "source": "z", "numbers": {}, "fails": ""}
+    words = {True: "held", False: "FAILED", None: "untried"}
+    for held, word in words.items():
+        shown = job.text_of({"statements": [statement | {"held": held}], "short_of": {}})
+        assert shown.startswith(f"{word:<9} x: y")
+        short = job.text_of({"statements": [statement | {"held": held}], "short_of": {"steps": 3000}})
+        assert short.startswith(f"{'short' if held is False else word:<9} x: y")
+        assert ("less than the study's steps=3000" in short) is (held is False)
+
+
+def test_a_statement_about_graded_rewards_is_untried_without_them():
+    from offleash.theory.two_stage import Settings, binary_has_no_second_stage, full_finds_the_rare
+
+    few = {"steps": 20, "seeds": 2, "groups": (2,)}
+    assert full_finds_the_rare(Settings(rewards=(1.0, 1.0, 0.0), **few)).held is None
+    assert full_finds_the_rare(Settings(**few)).held is False  # too few steps
+    assert binary_has_no_second_stage(Settings(start=(0.02, 0.3, 0.68), **few)).held is None
+
+
+def test_a_figure_of_no_study():
+    with pytest.raises(InputError, match="name it: two-stage"):
+        job.run(None, out=Path("x.svg"))
+
+
 def test_undefined_numbers_are_null():
     statement = Statement("x", "a claim", "a source", False, {"never": math.inf, "none": math.nan, "count": 3})
     assert statement.to_json()["numbers"] == {"never": None, "none": None, "count": 3}

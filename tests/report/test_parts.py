@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offleash.report import completions, digits, figures, grid
+from offleash.report.looks import looks
 from offleash.report.reading import Sample
 
 
@@ -46,9 +47,9 @@ def test_shades_tell_never_from_rarely(pair):
 
 
 def test_arms_beyond_the_colours_differ_by_dash():
-    looks = figures.looks([f"arm {i}" for i in range(11)]).values()
-    assert len({(look.colour, look.dash, look.marker) for look in looks}) == 11
-    assert next(look.colour for look in looks) == "var(--arm-0)"
+    found = looks([f"arm {i}" for i in range(11)]).values()
+    assert len({(look.colour, look.dash, look.marker) for look in found}) == 11
+    assert next(look.colour for look in found) == "var(--arm-0)"
 
 
 def sample(index: int, text: str, correct: bool | None, reason: str = "") -> Sample:
@@ -74,7 +75,7 @@ def test_every_colour_of_a_figure_is_the_pages_own():
     from offleash.report.page import _source
 
     style = _source("style.css")
-    for look in figures.looks([str(i) for i in range(12)]).values():
+    for look in looks([str(i) for i in range(12)]).values():
         assert look.colour[4:-1] + ":" in style
 
 
@@ -84,7 +85,7 @@ def test_an_arms_path_begins_at_the_base_and_leaves_its_interval_to_it():
         return {"step": step, "pass_at_1": ends, "pass_at_k": ends}
 
     facts = {"baseline": "base", "k": 8, "arms": {"base": [point(None, 0.2)], "A": [point(5, 0.3), point(None, 0.4)]}}
-    figure = figures.frontier(facts, figures.looks(["base", "A"]))
+    figure = figures.frontier(facts, looks(["base", "A"]))
     assert figure is not None
     base, arm = figure["data"]
     assert arm["x"] == [0.2, 0.3, 0.4] and base["x"] == [0.2]

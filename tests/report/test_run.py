@@ -92,8 +92,33 @@ def test_the_same_run_gives_the_same_bytes(tmp_path, studio):
 
 def test_a_constant_metric_is_not_drawn_as_zero(tmp_path, studio):
     from offleash.report import figures
+    from offleash.report.looks import looks
 
-    figure = figures.training(
-        "lr", "lr", {"x": {"step": [1, 2], "metrics": {"lr": [1e-4, 1e-4]}}}, figures.looks(["x"])
-    )
+    figure = figures.training("lr", "lr", {"x": {"step": [1, 2], "metrics": {"lr": [1e-4, 1e-4]}}}, looks(["x"]))
     assert figure is not None and figure["layout"]["yaxis"]["range"] == [0.0, 2e-4]
+
+
+def test_resets_stages_and_the_guard_are_marked_on_every_chart():
+    from offleash.report import figures
+    from offleash.report.looks import Look, looks
+
+    events = [
+        {"step": 61, "kind": "reset", "what": "reference"},
+        {"step": 61, "kind": "reset", "what": "optimizer"},
+        {"step": 90, "kind": "guard", "do": "warn"},
+        {"step": 90, "kind": "warning", "message": "not a mark"},
+        {"step": 120, "kind": "guard", "do": "return_to_best"},
+        {"step": 121, "kind": "stage", "what": "<2>"},
+    ]
+    run = {"step": [1, 240], "metrics": {"reward": [0.1, 0.2]}, "events": events}
+    layout = figures.training("reward", "reward", {"x": run}, looks(["x"]))["layout"]
+    assert [shape["x0"] for shape in layout["shapes"]] == [61, 120, 121]
+    texts = [a["text"] for a in layout["annotations"]]
+    assert texts == ["reset reference, reset optimizer", "guard return to best", "stage &lt;2&gt;"]
+    point = {"step": 0, "pass_at_k": {"1": {"value": 0.1}}}
+    probed = figures.probes([point], Look("x", 1), events)["layout"]
+    assert [shape["x0"] for shape in probed["shapes"]] == [61, 120, 121] and len(probed["annotations"]) == 4
+    many = {**run, "events": [{"step": i, "kind": "reset", "what": "reference"} for i in range(9)]}
+    crowded = figures.training("reward", "reward", {"x": many}, looks(["x"]))["layout"]
+    assert len(crowded["shapes"]) == 9 and "annotations" not in crowded
+    assert "shapes" not in figures.training("reward", "reward", {"x": {**run, "events": []}}, looks(["x"]))["layout"]

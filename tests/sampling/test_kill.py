@@ -91,6 +91,7 @@ def live(forks: Forks, path: Path, generator: np.random.Generator) -> int:
     return forks.end()
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(forks: Forks, whole: Store, tmp_path: Path, seed: int) -> None:
     generator = np.random.default_rng(seed)
     killed, stores, midway = 0, 0, 0
@@ -136,6 +137,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, moment: int) -> Callable[[], int]:
     return lambda: seen
 
 
+@pytest.mark.slow
 def test_killed_at_every_write_sync_and_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shape = {"count": 2, "n": 3, "batch": 6}
     with monkeypatch.context() as patch:

@@ -113,6 +113,7 @@ def test_gold_is_uniform_over_solutions() -> None:
     assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < len(counts) - 1 + 5 * np.sqrt(2 * len(counts))
 
 
+@pytest.mark.slow
 def test_splits_are_disjoint_by_content_and_have_their_shares() -> None:
     drawn: dict[str, set[tuple[tuple[int, ...], int]]] = {}
     for split in ("pretrain", "train", "probe", "test"):

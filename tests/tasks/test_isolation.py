@@ -23,6 +23,7 @@ def pool():
     pool.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "reason"),
     [
@@ -105,6 +106,7 @@ def test_a_forked_child_has_workers_of_its_own():
     assert theirs != mine and shared().call(HOSTILE + "pid", []) == mine
 
 
+@pytest.mark.slow
 def test_an_interrupt_does_not_wait_for_the_calls_that_have_not_begun():
     code = (
         "import os, signal, threading, time\nfrom offleash.tasks.isolation import Limits, Pool\npool = Pool(2)\n"

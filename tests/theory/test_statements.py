@@ -141,6 +141,7 @@ def test_kl_closed_forms_by_hand():
     assert float(forward.sum()) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_kl_statements():
     # 0.1, the smallest of the defaults: the path is still far from rest when the root finder has the point.
     s = kl.Settings(betas=(0.1, 1.0), steps=500, seeds=2)
@@ -205,6 +206,7 @@ def test_format_laws():
     held(formats.limits(s))
 
 
+@pytest.mark.slow
 def test_a_penalty_token_by_token():
     held(formats.tokens_rest_elsewhere(formats.Settings()))
 

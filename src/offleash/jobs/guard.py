@@ -1,13 +1,13 @@
 """The guard of a training run: rules that read the boundary probes and act on what they show.
 
-A run is looked at many times, and each look has its chance of a false alarm. Look t is therefore held to the level
-1 - alpha * 6 / (pi t)^2, whose misses add up to alpha over any number of looks, so a rule may act at any of them
-(a union bound; Robbins 1970 spends alpha in the same way).
+A run is looked at many times, and each look has its chance of a false alarm. The recipe says how many probes there will be, so
+each look is held to an equal share of alpha, one-sided: misses add up to alpha at most over the whole run, and a rule may act at
+any look (a union bound). Shares that fall with t, as an endless run would need (6 alpha / (pi t)^2), left the later looks too weak
+to see what plain GRPO loses in 240 steps (log/EXPERIMENTS.md).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -33,9 +33,10 @@ def make_guard(settings: TrainSettings) -> Callable[[Sequence[Event]], list[Acti
             fired = [int(e["step"]) for e in events if e.get("kind") == "guard" and e.get("rule") == i]
             if len(set(fired)) >= rule.times or len(probes) < 2:
                 continue
-            evidence = (
-                _narrowed(probes, rule) if rule.when == "narrowed" else _plateau(probes, rule, max(fired, default=-1))
-            )
+            if rule.when == "narrowed":
+                evidence = _narrowed(probes, rule, planned_looks(settings))
+            else:
+                evidence = _plateau(probes, rule, max(fired, default=-1))
             if evidence:
                 found += [Action(do, evidence, rule.change if do == "change" else {}, i) for do in rule.do]
         return found
@@ -43,25 +44,30 @@ def make_guard(settings: TrainSettings) -> Callable[[Sequence[Event]], list[Acti
     return guard
 
 
-def look_level(confidence: float, look: int) -> float:
-    """The level of look 1, 2, ... at which all looks together err with probability at most 1 - confidence."""
-    return 1 - (1 - confidence) * 6 / (math.pi * look) ** 2
+def planned_looks(settings: TrainSettings) -> int:
+    """How many probes follow that of step 0: one every `probe.every` steps, and one at the end."""
+    return -(-settings.steps // settings.probe.every)
 
 
-def _narrowed(probes: Sequence[Event], rule: GuardSettings) -> str:
-    """The evidence that pass@k is below that of step 0, or ""."""
-    first, last, look = _counts(probes[0]), _counts(probes[-1]), len(probes) - 1
+def look_level(confidence: float, looks: int) -> float:
+    """The level of a two-sided interval whose upper end misses with probability (1 - confidence) / looks."""
+    return 1 - 2 * (1 - confidence) / looks
+
+
+def _narrowed(probes: Sequence[Event], rule: GuardSettings, looks: int) -> str:
+    """The evidence that pass@k is below that of step 0, or ""; `looks` is how many there are in the whole run."""
+    first, last = _counts(probes[0]), _counts(probes[-1])
     k = rule.k or max(1, int(probes[-1]["samples"]) // 2)
     if min(first.n.min(), last.n.min()) < k:
         return ""  # a verifier that could not decide left too few samples to say
-    level = look_level(rule.confidence, look)
+    level = look_level(rule.confidence, looks)
     found = difference(first, last, [k], level=level)
-    value, low, high = found.at(k)
+    value, _, high = found.at(k)
     if high >= 0:
         return ""
     return (
-        f"pass@{k} of {len(first)} probe problems moved by {value:+.3f} since step {probes[0]['step']} "
-        f"[{low:+.3f}, {high:+.3f}], at {level:.2%} for this look ({look}), {rule.confidence:.0%} for all looks together"
+        f"pass@{k} of {len(first)} probe problems moved by {value:+.3f} since step {probes[0]['step']}, by {high:+.3f} or "
+        f"less at {(1 + level) / 2:.2%}: {rule.confidence:.0%} for all {looks} looks of the run together"
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from offleash.core import InputError
 from offleash.jobs.display import progress, say
 from offleash.jobs.recipe import parse_recipe
+from offleash.jobs.theory_settings import check, describe, short_of
 from offleash.theory import STUDIES, load
 
 Json = dict[str, Any]
@@ -39,6 +39,8 @@ def run(
         InputError: an unknown name or setting, a value that cannot be used, a figure of another format.
     """
     if name is None:
+        if out is not None:
+            raise InputError(f"--out: a figure is that of one study; name it: {', '.join(STUDIES)}")
         return _list(as_json)
     module = load(name)
     chosen = [
@@ -46,12 +48,12 @@ def run(
         *(f"{key}={value}" for key, value in (("steps", steps), ("seeds", seeds)) if value is not None),
     ]
     resolved = parse_recipe("{}", module.Settings, chosen, source=f"theory {name}")
-    _check(resolved)
+    check(resolved)
     if out is not None and out.suffix.lower() != ".svg":
         raise InputError(f"--out: {str(out)!r} is no .svg file; the figure is drawn as SVG")
     with progress(f"theory {name}", module.UNITS) as report:
         study = module.study(resolved, lambda done: report(done))
-    document: Json = study.to_json()
+    document: Json = study.to_json() | {"short_of": short_of(resolved)}
     if out is not None:
         from offleash.jobs.theory_svg import draw
 
@@ -72,30 +74,38 @@ def _list(as_json: bool) -> Json:
     return document
 
 
-def _check(settings: Any) -> None:
-    """Counts are at least 1; the rest is for the study to refuse."""
-    for f in fields(settings):
-        value = getattr(settings, f.name)
-        if f.name in ("steps", "seeds", "patience", "coarse_seeds") and value < 1:
-            raise InputError(f"{f.name}: is {value}; give a whole number of at least 1")
-        if f.name in ("group", "groups") and min(value if isinstance(value, tuple) else (value,)) < 2:
-            raise InputError(f"{f.name}: is {value}; groups need at least 2 rollouts")
-        if f.name == "rate" and not value > 0:
-            raise InputError(f"rate: is {value}; give a learning rate above 0")
+def describe_all(name: str | None) -> str:
+    """The settings of one study, or of all."""
+    return "\n\n".join(describe(one) for one in ((name,) if name else STUDIES))
 
 
 def text_of(document: Json) -> str:
     """Each statement for people: whether it held, its numbers, where it fails."""
+    short = document.get("short_of", {})
     blocks = []
     for s in document["statements"]:
-        lines = [f"{'held' if s['held'] else 'FAILED':<7} {s['name']}: {s['claim']}"]
-        lines += [f"        {key}: {_number(value)}" for key, value in s["numbers"].items()]
-        lines.append(f"        source: {s['source']}")
+        lines = [f"{_verdict(s['held'], short):<9} {s['name']}: {s['claim']}"]
+        lines += [f"          {key}: {_number(value)}" for key, value in s["numbers"].items()]
+        lines.append(f"          source: {s['source']}")
         if s["fails"]:
-            lines.append(f"        where it ends: {s['fails']}")
+            lines.append(f"          where it ends: {s['fails']}")
         blocks.append("\n".join(lines))
-    held = sum(s["held"] for s in document["statements"])
-    return "\n\n".join([*blocks, f"{held} of {len(document['statements'])} statements held"])
+    verdicts = [_verdict(s["held"], short) for s in document["statements"]]
+    total = f"{verdicts.count('held')} of {len(verdicts)} statements held"
+    if "short" in verdicts:
+        full = ", ".join(f"{name}={value}" for name, value in short.items())
+        total += f"; short: did not hold, but with less than the study's {full} that says little"
+    if "untried" in verdicts:
+        total += "; untried: these settings are not those the statement speaks of"
+    return "\n\n".join([*blocks, total])
+
+
+def _verdict(held: bool | None, short: Json) -> str:
+    if held is None:
+        return "untried"
+    if held:
+        return "held"
+    return "short" if short else "FAILED"
 
 
 def _number(value: Any) -> str:

@@ -8,50 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
+
+from offleash.report.looks import MARKERS, Look
+from offleash.report.marks import marks
 
 Figure = dict[str, Any]
 Json = Mapping[str, Any]
 
-COLOURS = 6
-MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "x")
 SMOOTHING = 9
 STEP_AXIS = {"title": {"text": "step"}, "unifiedhovertitle": {"text": "step %{x}"}}
-
-
-@dataclass(frozen=True)
-class Look:
-    """How an arm looks everywhere. The base (index 0) has the colour of the text."""
-
-    label: str
-    index: int
-
-    @property
-    def slot(self) -> int:
-        """Which of the page's arm colours; arms past the sixth share colours and differ by dash and marker."""
-        return self.index if self.index < COLOURS else 1 + (self.index - 1) % (COLOURS - 1)
-
-    @property
-    def colour(self) -> str:
-        """A CSS variable."""
-        return f"var(--arm-{self.slot})"
-
-    @property
-    def dash(self) -> str:
-        """Plotly's name of the dash."""
-        return "solid" if self.index < COLOURS else "dash"
-
-    @property
-    def marker(self) -> str:
-        """Plotly's name of the marker."""
-        return MARKERS[(self.index + self.index // COLOURS) % len(MARKERS)]
-
-
-def looks(labels: Sequence[str]) -> dict[str, Look]:
-    """The look of each arm, by its place in the study."""
-    return {label: Look(label, index) for index, label in enumerate(labels)}
 
 
 def pass_at_k(stratum: Json, look: Mapping[str, Look]) -> Figure | None:
@@ -198,7 +165,7 @@ def training(metric: str, title: str, runs: Mapping[str, Json], look: Mapping[st
     if len(seen) == 1 and seen != {0.0}:  # plotly centres a constant on a range that makes a small one look like 0
         (value,) = seen
         yaxis["range"] = [min(0.0, 2 * value), max(0.0, 2 * value)]
-    layout = {"xaxis": STEP_AXIS, "yaxis": yaxis, "hovermode": "x unified"}
+    layout = {"xaxis": STEP_AXIS, "yaxis": yaxis, "hovermode": "x unified", **marks(runs, look)}
     return {"data": data, "layout": layout}
 
 
@@ -216,8 +183,8 @@ def running_mean(values: Sequence[float | None], window: int) -> list[float | No
     return means
 
 
-def probes(points: Sequence[Json], look: Look) -> Figure | None:
-    """pass@k over training steps, as the run's own probes measured it: one line a k, larger k stronger."""
+def probes(points: Sequence[Json], look: Look, events: Sequence[Json] = ()) -> Figure | None:
+    """pass@k over training steps, as the run's own probes measured it: one line a k, larger k stronger; events are marked."""
     ks = sorted({int(k) for point in points for k in point["pass_at_k"]})
     data, names = [], []
     for place, k in enumerate(ks):
@@ -245,7 +212,8 @@ def probes(points: Sequence[Json], look: Look) -> Figure | None:
         "xaxis": {**STEP_AXIS, "range": _room_for_names([p["step"] for p in points])},
         "yaxis": {"title": {"text": "pass@k on probe problems"}, "rangemode": "tozero"},
         "hovermode": "x unified",
-        "annotations": names,
+        **(marked := marks({look.label: {"events": events}}, {look.label: look})),
+        "annotations": names + marked.get("annotations", []),
     }
     return {"data": data, "layout": layout}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from offleash.report import completions, digits, figures, history, reading
 from offleash.report.facts import finite
+from offleash.report.looks import Look
 from offleash.report.study_page import Drawer, key, sampler_table, tally, text
 from offleash.store import RunFolder
 
@@ -66,7 +67,7 @@ def _key(row: Json) -> tuple[Any, ...]:
 
 def context(facts: Json) -> tuple[dict[str, Any], dict[str, Any]]:
     """The template's variables, and the figures."""
-    own = figures.Look("this run", 1)
+    own = Look("this run", 1)
     look, drawer = {own.label: own}, Drawer()
     runs = {own.label: facts}
     training = [
@@ -84,7 +85,7 @@ def context(facts: Json) -> tuple[dict[str, Any], dict[str, Any]]:
         "probes", "Boundary probes",
         "pass@k on the probe problems, the same at every step, with 95% intervals. Upper lines that fall "
         "while the lowest rises: breadth is traded for accuracy.",
-        figures.probes(facts["probes"], own), missing="No probe was made: the recipe asks for none, or the run has not reached one.",
+        figures.probes(facts["probes"], own, facts["events"]), missing="No probe was made: the recipe asks for none, or the run has not reached one.",
     )  # fmt: skip
     variables = {
         "title": facts["title"],

@@ -8,7 +8,7 @@ from typing import Any
 
 from offleash.report import digits, figures, grid, history, sentences, tables
 from offleash.report.completions import note, visible
-from offleash.report.figures import Look
+from offleash.report.looks import Look, looks
 from offleash.report.methods import METHODS
 
 Json = Mapping[str, Any]
@@ -48,7 +48,7 @@ class Drawer:
 
 def context(facts: Json) -> tuple[dict[str, Any], dict[str, Any]]:
     """The template's variables, and the figures."""
-    look = figures.looks(facts["arms"])
+    look = looks(facts["arms"])
     keys = {label: key(own) for label, own in look.items()}
     drawer = Drawer()
     variables = {

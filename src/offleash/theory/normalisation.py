@@ -205,7 +205,11 @@ def harm(s: Settings, paths: Mapping[str, Path], checked: Path, mixed: Path) -> 
             "if nine lucky guesses in ten are caught, or the easier problem is trained beside it, the easier one is kept better",
             "derived here from s / (s + p)",
             float(way(checked, 1, SOLVE)[-1]) > end[full] and float(way(mixed, 1, SOLVE)[-1]) > end[full],
-            {"easy_checked": float(way(checked, 1, SOLVE)[-1]), "easy_mixed": float(way(mixed, 1, SOLVE)[-1])},
+            {
+                "easy_checked": float(way(checked, 1, SOLVE)[-1]),
+                "easy_mixed": float(way(mixed, 1, SOLVE)[-1]),
+                "hard_solved_mixed": float(way(mixed, 0, SOLVE)[-1]),
+            },
         ),
     )
 

@@ -168,7 +168,7 @@ def statements(fine: dict[str, np.ndarray], binary: dict[str, np.ndarray], s: Se
                 "rarest_grpo": rarest["grpo"],
                 "of_the_good_answers_start": rarest["grpo-n"] / ((1 - rarest["grpo-n"]) * s.good),
             },
-            "it need not start ahead, as the reference runs may be read: from about a third of the good answer on it is found",
+            "it need not start ahead, as the reference runs may be read: from about a quarter of the good answer on it is found",
         ),
         Statement(
             "one-right-answer",

@@ -18,7 +18,7 @@ class Statement:
         name: kebab-case.
         claim: a sentence that can be false.
         source: whose claim it is.
-        held: whether it held here.
+        held: whether it held here; None where the settings are not those it speaks of.
         numbers: what was measured; None where it is undefined.
         fails: the region where it fails, or what it does not say.
     """
@@ -26,7 +26,7 @@ class Statement:
     name: str
     claim: str
     source: str
-    held: bool
+    held: bool | None
     numbers: Mapping[str, Number]
     fails: str = ""
 
@@ -103,8 +103,8 @@ class Study:
 
     @property
     def held(self) -> bool:
-        """Whether every statement held."""
-        return all(s.held for s in self.statements)
+        """Whether every statement that was tried held."""
+        return all(s.held is not False for s in self.statements)
 
     def to_json(self) -> dict[str, Any]:
         """In JSON's types, without the figure."""

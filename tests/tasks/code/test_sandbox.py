@@ -47,6 +47,7 @@ GREEDY = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GREEDY)
 def test_what_takes_too_much_is_wrong_and_costs_one_verdict(sandbox: Sandbox, name: str) -> None:
     source, reason = GREEDY[name]

@@ -194,11 +194,13 @@ def mutated(solution: str, prompt: str) -> str | None:
     return "\n".join(kept + lines[(last.end_lineno or last.lineno) :])[len(prompt) :]
 
 
+@pytest.mark.slow
 def test_humaneval_accepts_all_canonical_solutions(human: CodeTask) -> None:
     assert len(all_problems(human)) == 164
     assert human.rejected() == []
 
 
+@pytest.mark.slow
 def test_humaneval_refuses_empty_and_mutated_solutions(human: CodeTask) -> None:
     found = human.listed(1, "test", 0)
     texts = ["", *(mutated(human.gold(p), p.prompt) for p in found)]
