@@ -26,13 +26,12 @@ def marks(runs: Mapping[str, Json], look: Mapping[str, Look]) -> dict[str, Any]:
 
 
 def _at(run: Json) -> dict[int, list[str]]:
-    """By step, what happened there, each thing once."""
+    """By step, what kinds of things happened there."""
     found: dict[int, dict[str, None]] = {}
     for event in run.get("events", ()):
         step, kind = event.get("step"), event.get("kind")
         if isinstance(step, int) and kind in KINDS and event.get("do") != "warn":
-            what = event.get("what") or event.get("do") or ""
-            found.setdefault(step, {})[f"{kind} {what}".replace("_", " ").strip()] = None
+            found.setdefault(step, {})[str(kind)] = None  # what it did is in the table of events
     return {step: list(names) for step, names in sorted(found.items())}
 
 
