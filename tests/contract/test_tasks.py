@@ -148,6 +148,7 @@ def test_the_verdict_on_a_text_does_not_depend_on_what_was_judged_before(task):
     assert forwards == backwards == tasks.verify_all(task, [(problem, text) for text in texts])
 
 
+@pytest.mark.slow
 def test_splits_share_no_content(task):
     level = task.levels[0]
     count = 60 if task.name.startswith("reasoning-gym") else 1000

@@ -229,6 +229,7 @@ def test_what_trl_cannot_do_is_refused(tmp_path: Path) -> None:
         step_trl.make_trainer(tiny(), replace(EXACT, rows=5), str(tmp_path))
 
 
+@pytest.mark.slow
 def test_memory_is_this_process_s_own() -> None:
     """A child is born with its parent's ru_maxrss; its own highest size is what counts."""
     held = torch.ones(200 * 2**18)  # 200 MiB

@@ -56,6 +56,7 @@ def test_hf_and_native_draw_the_same(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert texts[0] == texts[1]
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_keeps_what_it_gave_and_the_same_command_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

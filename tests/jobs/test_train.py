@@ -60,6 +60,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 def test_seeds_train_one_after_another_and_compare_takes_the_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from offleash.nn import logprobs, packed, pad, score
+from offleash.nn import logprobs, packed, pad, score, slots
 
 SIZES: dict[str, Any] = {
     "vocab_size": 31,
@@ -94,6 +94,16 @@ def test_each_token_is_computed_once(monkeypatch: Any) -> None:
     score(built, pad(prompts, completions, 0))
     # 10 prompt tokens, and of each completion all tokens but the last
     assert [tuple(s) for s in seen] == [(1, 10 + 4 + 0 + 8 + 2, 32)]
+    assert slots(built, pad(prompts, completions, 0)) == (24, 0)
+
+
+def test_padding_is_counted_where_there_is_some(monkeypatch: Any) -> None:
+    monkeypatch.setattr(packed, "supported", lambda model: False)
+    built, seen = model("llama"), []
+    built.model.layers[0].mlp.register_forward_pre_hook(lambda m, given: seen.append(given[0].shape[:2].numel()))
+    batch = pad(*texts([5, 1, 9, 3], [6, 4]), 0)
+    score(built, batch)
+    assert slots(built, batch) == (sum(seen), sum(seen) - 24) == (2 * 6 + 4 * 8, 20)
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -87,6 +87,7 @@ def test_its_own_adjacent_seeds_share_their_problems_and_ours_share_none():
     assert len(drawn["train"] & next_seed) <= 2
 
 
+@pytest.mark.slow
 @installed
 def test_a_key_gives_one_problem_in_any_process_and_the_package_version_is_in_its_id(monkeypatch):
     first = {dataset: get(dataset).generate(("key", 3), 0, "probe") for dataset in SOME}

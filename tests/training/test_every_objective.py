@@ -75,6 +75,7 @@ def test_it_trains(name: str, tmp_path: Path, referenced: str) -> None:
     assert 0.0 < run.metrics()[0]["grad_norm"] < 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n, p in PRESETS.items() if p.claims.remembers])
 def test_what_is_remembered_survives_a_resume(name: str, tmp_path: Path) -> None:
     settings = recipe(name, steps=3)

@@ -109,8 +109,10 @@ STAGED = recipe(
 )
 
 
+@pytest.mark.slow
 def test_a_staged_run_resumes_to_the_bit(tmp_path: Path) -> None:
     whole = run_to(STAGED, tmp_path / "whole")
+    assert [(e["step"], e["what"]) for e in whole.events() if e["kind"] == "stage"] == [(3, 2), (5, 3)]
     for stop in (2, 3, 5):
         folder = tmp_path / f"stopped at {stop}"
         half = RunFolder.create(folder, "x: 1\n", {"kind": "train"})
@@ -151,6 +153,7 @@ def looks(passes: dict[int, float]):
     return probe
 
 
+@pytest.mark.slow
 def test_the_guard_acts_between_steps_and_a_resume_repeats_it(tmp_path: Path) -> None:
     settings = recipe(
         objective=KL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +19,11 @@ Examples:
   offleash tasks reasoning-gym
   offleash tasks reasoning-gym/chain_sum --measured-on 20
   offleash tasks gsm8k:data/gsm8k --json
+  offleash tasks --measure src/offleash/tasks/false_positives.json
 """
+GENERATED = (
+    "drawn by the package itself, Apache-2.0, no data; a task of an installed package or of your own is its author's"
+)
 SHOWN = 60
 """Characters of an example in the table."""
 
@@ -31,10 +36,19 @@ def tasks(
     measured_on: Annotated[
         int, typer.Option(min=1, help="Problems a level on which the guess baseline is measured.")
     ] = 5,
+    measure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="First measure how often verifiers accept what is no answer, on the embedded bases, and write FILE.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """The tasks and their chance baselines."""
+    """The tasks, their chance baselines, and how often their verifiers accept what is no answer."""
     from offleash.cli.output import print_json, print_table
+    from offleash.jobs import false_positives
     from offleash.tasks import families, get, names
 
     known = {family.name: family for family in families()}
@@ -46,20 +60,25 @@ def tasks(
         else:
             typer.echo(_wrapped(f"{len(members)} tasks, each {family.name}/NAME:", members))
         return
-    rows = [_row(get(chosen), measured_on) for chosen in ([name] if name else names())]
+    measured = {row["task"]: row for row in false_positives.run(measure)} if measure else false_positives.load()
+    rows = [_row(get(chosen), measured_on, measured) for chosen in ([name] if name else names())]
     if as_json:
         print_json({"tasks": rows, "families": [] if name else [_family(family, None) for family in known.values()]})
         return
     lines = [
-        [row["name"], row["version"], str(level["level"]), _shown(level["guess"]), _line(level["example"])]
+        [
+            row["name"], row["version"], str(level["level"]), _shown(level["guess"]), _passed(level["false_positives"], "random"),
+            _passed(level["false_positives"], "other"), _line(level["example"]),
+        ]
         for row in rows
         for level in row["levels"]
-    ]
-    print_table(["task", "version", "level", "a guess is right", "example"], lines)
+    ]  # fmt: skip
+    header = ["task", "version", "level", "a guess is right", "noise passes", "another's passes", "example"]
+    print_table(header, lines)
     if not name:
-        typer.echo("")
-        shown = [[f.name + ("/NAME" if f.members else ""), f.about, f.needs] for f in known.values()]
-        print_table(["family", "about", "needs"], shown)
+        typer.echo(f"\nsource: {GENERATED}\n")
+        shown = [[f.name + ("/NAME" if f.members else ""), f.about, f.needs, f.source] for f in known.values()]
+        print_table(["family", "about", "needs", "source and license"], shown)
 
 
 tasks.__doc__ = f"{tasks.__doc__}\n{EXAMPLES}"
@@ -75,12 +94,22 @@ def _family(family: Family, members: list[str] | None) -> dict[str, Any]:
     }
 
 
-def _row(task: Task, measured_on: int) -> dict[str, Any]:
+def _row(task: Task, measured_on: int, measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    found = measured.get(task.name, {})
+    current = (
+        found.get("verifier_version") == task.verifier_version
+    )  # an old measurement says nothing of a new verifier
     return {
         "name": task.name,
         "version": task.version,
         "verifier_version": task.verifier_version,
-        "levels": [_level(task, level, measured_on) for level in task.levels],
+        "levels": [
+            {
+                **_level(task, level, measured_on),
+                "false_positives": found if current and found["level"] == level else None,
+            }
+            for level in task.levels
+        ],
     }
 
 
@@ -112,6 +141,14 @@ def _level(task: Task, level: int, measured_on: int) -> dict[str, Any]:
         "measured_on": len(found),
         "example": found[0].prompt if found else "",
     }
+
+
+def _passed(measured: dict[str, Any] | None, kind: str) -> str:
+    """The share of texts that passed; where none did, what it is below with 95 % confidence."""
+    if not measured:
+        return ""
+    accepted, judged = measured[f"{kind}_accepted"], measured["judged"]
+    return f"{accepted / judged:.2g}" if accepted else f"<{3 / judged:.1g}"
 
 
 def _shown(guess: float | None) -> str:

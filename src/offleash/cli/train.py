@@ -17,6 +17,7 @@ Examples:
   offleash train recipes/countdown/grpo.yaml --seeds 0,1,2 --out runs/grpo       (then: offleash compare base runs/grpo ...)
   offleash train recipes/countdown/grpo.yaml --dry-run       (prints the recipe as it would be run)
   offleash train recipes/countdown/grpo.yaml --resume        (goes on after the last complete checkpoint)
+  torchrun --nproc_per_node 2 -m offleash train recipes/countdown/grpo.yaml       (two processes; docs/training.md)
 """
 
 
@@ -41,14 +42,19 @@ def train(
     """Train a model by a recipe, with any objective."""
     from offleash.jobs import train as job
 
-    if seeds is None or dry_run:
-        job.run(recipe, overrides or [], resume=resume, dry_run=dry_run, out=out, track=track)
-        return
+    with job.one_voice() as processes:
+        chosen = processes.agree(lambda: _numbers(seeds))
+        if not chosen or dry_run:
+            job.run(recipe, overrides or [], resume=resume, dry_run=dry_run, out=out, track=track)
+        else:
+            job.run_seeds(recipe, overrides or [], chosen, resume=resume, out=out, track=track)
+
+
+def _numbers(seeds: str | None) -> list[int]:
     try:
-        chosen = [int(seed) for seed in seeds.split(",")]
+        return [int(seed) for seed in seeds.split(",")] if seeds is not None else []
     except ValueError as error:
         raise InputError(f"--seeds: {seeds!r}; give whole numbers with commas between, such as 0,1,2") from error
-    job.run_seeds(recipe, overrides or [], chosen, resume=resume, out=out, track=track)
 
 
 train.__doc__ = f"{train.__doc__}\n{EXAMPLES}"

@@ -24,6 +24,8 @@ class Request:
     prompt: str
     index: int
     key: int
+    ids: tuple[int, ...] | None = None
+    """The prompt as token ids, for engines that read them (`ReadsTokens`): what was sampled goes on without being encoded again."""
 
 
 COLDEST = 1e-6
@@ -71,6 +73,29 @@ class Sampler(Protocol):
     def settings(self) -> dict[str, Any]:
         """The resolved settings that make samples comparable; stored as the sampler's identity."""
         ...
+
+
+@runtime_checkable
+class ReadsTokens(Protocol):
+    """An engine whose requests may name their prompt as token ids (`Request.ids`)."""
+
+    tokenizer: Any
+
+    @property
+    def context(self) -> int:
+        """Tokens of a prompt and its completion together."""
+        ...
+
+    def tokenize(self, prompts: Iterable[str]) -> dict[str, list[int]]:
+        """The token ids of each different prompt; InputError for one that the engine refuses."""
+        ...
+
+
+def prompt_ids(requests: Sequence[Request], tokenize: Callable[[Iterable[str]], Any]) -> list[tuple[int, ...]]:
+    """Each request's prompt as token ids: its own, or those of its text."""
+    texts = [r.prompt for r in requests if r.ids is None]
+    known = tokenize(texts) if texts else {}
+    return [tuple(known[r.prompt]) if r.ids is None else r.ids for r in requests]
 
 
 class Unfinished(OffleashError):

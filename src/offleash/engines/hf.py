@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from offleash.core import Completion, rng
-from offleash.engines.base import Request, SamplingSettings, cut
+from offleash.engines.base import Request, SamplingSettings, cut, prompt_ids
 from offleash.engines.native.limits import context_length, end_tokens, require_vocabulary, tokenize
 from offleash.engines.native.sample import sample
 from offleash.engines.native.stops import Stops
@@ -57,19 +57,19 @@ class HfEngine:
         self, requests: Sequence[Request], on_finished: Callable[[int], None] | None = None
     ) -> list[Completion]:
         """One completion for each request, in their order; see `Sampler`."""
-        prompts = self.tokenize(r.prompt for r in requests) if requests else {}
+        prompts = prompt_ids(requests, self.tokenize)
         found: list[Completion] = []
         for start in range(0, len(requests), self.rows):
             batch = requests[start : start + self.rows]
-            found += self._batch(batch, [prompts[r.prompt] for r in batch])
+            found += self._batch(batch, prompts[start : start + self.rows])
             if on_finished:
                 on_finished(len(batch))
         return found
 
     @torch.inference_mode()
-    def _batch(self, requests: Sequence[Request], prompts: Sequence[list[int]]) -> list[Completion]:
+    def _batch(self, requests: Sequence[Request], prompts: Sequence[tuple[int, ...]]) -> list[Completion]:
         width, limit, device = max(map(len, prompts)), self.sampling.max_completion_length, self.model.device
-        ids_RS = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=device)
+        ids_RS = torch.tensor([[*[0] * (width - len(p)), *p] for p in prompts], device=device)
         length_R = torch.tensor([len(p) for p in prompts], device=device)
         mask_RS = torch.arange(width, device=device) >= width - length_R[:, None]
         uniform_RT = torch.from_numpy(rng.uniforms([r.key for r in requests], 0, limit)).to(device)

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import GenerationConfig
 
 from offleash.core import Completion
-from offleash.engines.base import Request, SamplingSettings, cut
+from offleash.engines.base import Request, SamplingSettings, cut, prompt_ids
 from offleash.engines.hf import decoded
 from offleash.engines.native.limits import end_tokens, tokenize
 
@@ -70,9 +70,9 @@ class VllmEngine:
         """One completion for each request, in their order; entropies are NaN, which vLLM does not give."""
         if not requests:
             return []
-        prompts = self.tokenize(r.prompt for r in requests)
+        prompts = prompt_ids(requests, self.tokenize)
         outputs = self.llm.generate(
-            [{"prompt_token_ids": prompts[r.prompt]} for r in requests],
+            [{"prompt_token_ids": list(ids)} for ids in prompts],
             [self._params(r) for r in requests],
             use_tqdm=False,
         )

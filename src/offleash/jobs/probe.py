@@ -13,12 +13,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from offleash import tasks
 from offleash.boundary import Counts, answer_entropy, curve
-from offleash.core import Verdict, rng
+from offleash.core import Completion, Verdict, rng
 from offleash.engines import Request, SamplingSettings
+from offleash.engines.episodes import sampler_for, stops_of
 from offleash.engines.native import NativeEngine
 from offleash.store import RunFolder
 from offleash.training import TrainSettings
 from offleash.training.loop import Probe
+from offleash.training.processes import start
 
 
 def make_probe(settings: TrainSettings, run: RunFolder) -> Probe:
@@ -37,12 +39,22 @@ def make_probe(settings: TrainSettings, run: RunFolder) -> Probe:
         for p in problems
         for i in range(settings.probe.samples)
     ]
-    sampling = SamplingSettings(settings.rollout.temperature, settings.rollout.max_completion_length)
+    rollout = settings.rollout
+    sampling = SamplingSettings(rollout.temperature, rollout.max_completion_length, stops_of(task))
 
     def probe(step: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         n = settings.probe.samples
-        completions = NativeEngine(model, tokenizer, sampling, settings.rollout.rows).generate(requests)
-        verdicts = tasks.verify_all(task, [(problems[i // n], c.text) for i, c in enumerate(completions)])
+        engine = NativeEngine(model, tokenizer, sampling, rollout.rows)
+        sampler, processes = sampler_for(task, engine, {p.id: p for p in problems}), start()
+
+        def drawn() -> list[tuple[Completion, Verdict]]:
+            mine = processes.part(len(requests))
+            found = sampler.generate([requests[i] for i in mine])
+            texts = [(problems[i // n], c.text) for i, c in zip(mine, found, strict=True)]
+            return list(zip(found, tasks.verify_all(task, texts), strict=True))
+
+        pairs = [pair for part in processes.gather(drawn) for pair in part]
+        completions, verdicts = [c for c, _ in pairs], [v for _, v in pairs]
         correct = [sum(v.correct is True for v in verdicts[i * n : (i + 1) * n]) for i in range(len(problems))]
         decided = [sum(v.correct is not None for v in verdicts[i * n : (i + 1) * n]) for i in range(len(problems))]
         counts = Counts(tuple(p.id for p in problems), np.array(correct), np.array(decided))

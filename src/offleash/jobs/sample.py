@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from offleash import tasks
 from offleash.core import InputError, Problem
 from offleash.engines import Sampler, SamplingSettings, get, open_engine
+from offleash.engines.episodes import stops_of
 from offleash.jobs.display import console, progress
 from offleash.sampling.fill import check_numbers, fill
 from offleash.store import Store, open_or_create
@@ -107,6 +108,7 @@ def fill_store(
     require_writable(out)
     chosen_task = tasks.get(task)
     chosen = choose(chosen_task, level, split, seed, problems)
+    stop = tuple(dict.fromkeys((*stop, *stops_of(chosen_task))))
     drawn = source(model, label, temperature, max_completion_length, engine=engine, stop=stop, options=options)
     drawn.check(p.prompt for p in chosen)  # refuses what does not fit the model, before a store is made
     fill(

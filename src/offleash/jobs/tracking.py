@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from offleash.core import InputError, unknown_name
+from offleash.training.processes import ALONE, start
 
 TRACKERS = ("trackio", "wandb", "tensorboard")
 Send = Callable[[int, Mapping[str, float]], None]
@@ -43,12 +44,14 @@ def tracked(name: str | None, folder: Path, settings: Any) -> Iterator[Send]:
     check_tracker(name)
     from accelerate import Accelerator
 
-    accelerator = Accelerator(log_with=name, project_dir=str(folder), cpu=True)
+    # Under a launcher accelerate's state is there already, and the process group outlives this run.
+    accelerator = Accelerator(log_with=name, project_dir=str(folder), cpu=start() is ALONE)
     accelerator.init_trackers(folder.resolve().name, config=_flat(settings))
     try:
         yield lambda step, metrics: accelerator.log(dict(metrics), step=step)
     finally:
-        accelerator.end_training()
+        for tracker in accelerator.trackers:
+            tracker.finish()
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from offleash.core import InputError
+from offleash.core import InputError, OffleashError
 from offleash.jobs.display import console, progress, say, step_text
 from offleash.jobs.inert import inert
 from offleash.jobs.recipe import dump, load_recipe
 from offleash.jobs.sides import GROUP
 from offleash.jobs.tracking import check_tracker, tracked
+from offleash.nn.load import EMBEDDED
 from offleash.store import RunFolder
 from offleash.store.files import require_writable
 from offleash.training import Hooks, TrainSettings, check, train
+from offleash.training.processes import Processes, start
 
 OnStep = Callable[[int, dict[str, float], dict[str, float]], None]
 
@@ -31,9 +35,10 @@ def run(
     track: str | None = None,
 ) -> Path | None:
     """Train by a recipe; returns the run folder (None for a dry run, which prints what would be run)."""
-    settings = load_recipe(recipe, TrainSettings, overrides)
-    check_tracker(track)
-    check(settings)
+    processes = start()
+    settings = processes.share(lambda: _asked(recipe, overrides, track, dry_run))
+    if dry_run and not processes.main:
+        return None
     if dry_run:
         print(dump(settings), end="")
         for line in inert(settings):
@@ -41,9 +46,11 @@ def run(
         _warn(settings)
         return None
     folder = out or Path("runs") / recipe.stem
-    require_writable(folder)
-    run_folder = open_run(folder, settings, resume)
-    _warn(settings)
+    run_folder = processes.share(lambda: _opened(folder, settings, resume))
+    if not processes.main:  # it works and says nothing
+        train(settings, run_folder, resume=resume, hooks=hooks_of(settings, run_folder, lambda *_: None))
+        processes.share(lambda: None)
+        return run_folder.path
     with progress("training", settings.steps) as report, tracked(track, folder, settings) as send:
 
         def seen(step: int, metrics: dict[str, float], timings: dict[str, float]) -> None:
@@ -51,9 +58,50 @@ def run(
             send(step, metrics)
 
         last = train(settings, run_folder, resume=resume, hooks=hooks_of(settings, run_folder, seen))
-    finish(run_folder, last)
+    processes.share(lambda: finish(run_folder, last))
     console().print(f"run: {run_folder.path}\nmodel: {last}")
     return run_folder.path
+
+
+@contextmanager
+def one_voice() -> Iterator[Processes]:
+    """Of several processes the main one tells how the work ended; the others leave with its exit code, in silence.
+
+    What only one process knows of, such as a bug, it says itself.
+    """
+    try:
+        processes = start()
+    except InputError:  # all of them found it
+        if os.environ.get("RANK", "0") == "0":
+            raise
+        raise SystemExit(2) from None
+    try:
+        yield processes
+    except (OffleashError, KeyboardInterrupt) as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        if processes.ending or stopped:
+            processes.end()
+        if processes.main or not (processes.ending or stopped):
+            raise
+        raise SystemExit(130 if stopped else 2 if isinstance(error, InputError) else 1) from None
+    processes.end()
+
+
+def _asked(recipe: Path, overrides: list[str], track: str | None, dry_run: bool) -> TrainSettings:
+    settings = load_recipe(recipe, TrainSettings, overrides)
+    check_tracker(track)
+    elsewhere = dry_run and settings.model != EMBEDDED and not Path(settings.model).exists()
+    check(settings, without_model=elsewhere)
+    if elsewhere:
+        say(f"note: model: no folder {settings.model!r} here; whether it loads and the texts fit it was not checked")
+    return settings
+
+
+def _opened(folder: Path, settings: TrainSettings, resume: bool) -> RunFolder:
+    require_writable(folder)
+    run_folder = open_run(folder, settings, resume)
+    _warn(settings)
+    return run_folder
 
 
 def run_seeds(
@@ -70,10 +118,13 @@ def run_seeds(
         raise InputError(f"--seeds: {','.join(map(str, seeds))} names one twice; give different seeds")
     folder = out or Path("runs") / recipe.stem
     for seed in seeds:
-        say(f"seed {seed}")
-        done = (folder / f"seed_{seed}" / "summary.json").is_file()
+        if start().main:
+            say(f"seed {seed}")
+        done = start().share((folder / f"seed_{seed}" / "summary.json").is_file)
         if not (resume and done):
             run(recipe, [*overrides, f"seed={seed}"], resume=resume, out=folder / f"seed_{seed}", track=track)
+    if not start().main:
+        return folder
     names = [f"seed_{seed}" for seed in seeds]
     (folder / GROUP).write_text(json.dumps({"kind": "seeds", "runs": names}) + "\n")
     console().print(f"seeds: {folder}\ncompare with: offleash compare base {folder} --task ... --n ... --out ...")
@@ -92,7 +143,7 @@ def hooks_of(settings: TrainSettings, run_folder: RunFolder, on_step: OnStep) ->
 
 def _tell(event: Mapping[str, Any]) -> None:
     """Warnings, resets and what the guard does, as they happen."""
-    if event["kind"] in ("warning", "guard", "reset"):
+    if event["kind"] in ("warning", "guard", "reset", "stage"):
         what = f"guard: {event['do']}" if event["kind"] == "guard" else event["kind"]
         say(f"step {event['step']}: {what}: {event['message']}")
 

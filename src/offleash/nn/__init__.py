@@ -1,12 +1,13 @@
 """Models: making small ones, loading, identity by content, teacher-forced scoring."""
 
-from offleash.nn.load import EMBEDDED, identity, load, load_outline, model_folder
-from offleash.nn.logprobs import PaddedBatch, pad, score
+from offleash.nn.load import EMBEDDED, EMBEDDED_MODELS, identity, load, load_outline, model_folder
+from offleash.nn.logprobs import PaddedBatch, pad, score, slots
 from offleash.nn.scoring import Scored, perplexity, require_plain_head, score_all
 from offleash.nn.tiny import TinyModel, build, save
 
 __all__ = [
     "EMBEDDED",
+    "EMBEDDED_MODELS",
     "PaddedBatch",
     "Scored",
     "TinyModel",
@@ -21,4 +22,5 @@ __all__ = [
     "save",
     "score",
     "score_all",
+    "slots",
 ]

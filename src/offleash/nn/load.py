@@ -22,19 +22,23 @@ from transformers.utils.logging import disable_progress_bar
 from offleash.core import InputError
 
 EMBEDDED = "base"
+EMBEDDED_MODELS = {EMBEDDED: "countdown", "base:families": "families"}
+"""The models that travel with the package, by name, with their folders below models/."""
 disable_progress_bar()  # one bar per file loaded and saved would drown the run's own
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a model: `base` is the embedded one, anything else a path.
+    """The folder of a model: `base` is the embedded one for countdown, `base:families` that for the families, anything else a path.
 
     Raises:
         InputError: where there is no such folder, or it holds no config.json.
     """
-    path = Path(str(resources.files("offleash") / "models" / "countdown")) if name == EMBEDDED else Path(name)
+    embedded = EMBEDDED_MODELS.get(name)
+    path = Path(str(resources.files("offleash") / "models" / embedded)) if embedded else Path(name)
     if not path.is_dir():
         raise InputError(
-            f"model: no folder {str(path)!r}; give a Hugging Face model folder, or 'base' for the embedded one"
+            f"model: no folder {str(path)!r}; give a Hugging Face model folder, or an embedded one: "
+            f"{', '.join(EMBEDDED_MODELS)}"
         )
     if not (path / "config.json").is_file():
         raise InputError(f"model: folder {str(path)!r} has no config.json; it is not a Hugging Face model folder")

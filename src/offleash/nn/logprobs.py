@@ -56,8 +56,21 @@ def _head(
     return logp.gather(-1, target_M[:, None]).squeeze(-1), entropy
 
 
+def slots(model: PreTrainedModel, batch: PaddedBatch) -> tuple[int, int]:
+    """Token slots that `score` computes for a batch, attention apart, and how many of them are padding."""
+    tokens = int(batch.prompt_mask_PS.sum()) + int(batch.mask_NT[:, 1:].sum())  # a last token is no input
+    if packed.supported(model):
+        return tokens, 0
+    computed = batch.prompts_PS.numel() + batch.completions_NT[:, 1:].numel()
+    return computed, computed - tokens
+
+
 def score(
-    model: PreTrainedModel, batch: PaddedBatch, temperature: float = 1.0, chunk: int = 4096
+    model: PreTrainedModel,
+    batch: PaddedBatch,
+    temperature: float = 1.0,
+    chunk: int = 4096,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Float[Tensor, "N T"], Float[Tensor, "N T"]]:
     """Log-prob of every completion token and entropy of the distribution it came from, in nats, 0 where masked.
 
@@ -68,12 +81,17 @@ def score(
         temperature: the sampling temperature; both results are of softmax(logits / temperature).
         chunk: completion tokens whose logits exist at one time; under autograd they are recomputed chunk by chunk in the
             backward pass, so memory does not grow with tokens x vocabulary.
+        dtype: of the products in the layers, bfloat16 for float32 weights (autocast); None is the model's own. The output
+            layer and the softmax keep the weights' precision, and gradients have the weights' dtype.
     """
-    batch = PaddedBatch(*(x.to(next(model.parameters()).device) for x in batch))
-    hidden_MH = packed.hidden(model, *batch) if packed.supported(model) else _hidden(model, batch)[batch.mask_NT]
+    device = next(model.parameters()).device
+    batch = PaddedBatch(*(x.to(device) for x in batch))
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        hidden_MH = packed.hidden(model, *batch) if packed.supported(model) else _hidden(model, batch)[batch.mask_NT]
     target_M = batch.completions_NT[batch.mask_NT]
     head = model.get_output_embeddings()
     weight, bias = head.weight, getattr(head, "bias", None)
+    hidden_MH = hidden_MH.to(weight.dtype)
     pieces = []
     for h, y in zip(hidden_MH.split(chunk), target_M.split(chunk), strict=True):
         if torch.is_grad_enabled() and len(hidden_MH) > chunk:

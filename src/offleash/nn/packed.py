@@ -96,9 +96,17 @@ def _attend(
     module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, *, packed_layout: Layout, **given: Any
 ) -> tuple[Tensor, None]:
     """Attention over the row: (1, heads, L, D) in, (1, L, heads, D) out, as transformers asks of an attention function."""
-    layout, cut = packed_layout, packed_layout.prompt_tokens
+    if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        # Products this small take longer in bfloat16 than in float32 there; and the engine's attention is float32 too.
+        with torch.autocast("cpu", enabled=False):
+            return _attend_rows(query.float(), key.float(), value.float(), packed_layout, given.get("scaling")), None
+    return _attend_rows(query, key, value, packed_layout, given.get("scaling")), None
+
+
+def _attend_rows(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float | None) -> Tensor:
+    cut = layout.prompt_tokens
     attention: Any = torch.nn.functional.scaled_dot_product_attention
-    how = {"scale": given.get("scaling"), "enable_gqa": query.shape[1] != key.shape[1]}
+    how = {"scale": scale, "enable_gqa": query.shape[1] != key.shape[1]}
     rows = [x[0].transpose(0, 1) for x in (query, key, value)]  # (L, heads, D)
     prompt = [_rectangle(x[:cut], layout.prompt_mask_PS) for x in rows]
     out = attention(*prompt, is_causal=True, **how).transpose(1, 2)[layout.prompt_mask_PS]
@@ -109,7 +117,7 @@ def _attend(
         )
         out_NhTD = attention(q, k, v, attn_mask=layout.seen_N1TK, **how)
         out = torch.cat([out, out_NhTD.transpose(1, 2)[layout.input_mask_NT]])
-    return out[None], None
+    return out[None]
 
 
 def _rectangle(x_LhD: Tensor, mask_RT: Tensor) -> Tensor:

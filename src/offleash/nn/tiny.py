@@ -1,7 +1,9 @@
-"""Small Llama-architecture models with a character tokenizer, made from nothing and saved in Hugging Face format."""
+"""Small Llama-architecture models with a tokenizer of characters and words, made from nothing and saved in Hugging Face format."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,8 @@ class TinyModel:
 
     alphabet: str = "0123456789+-*/()= :"
     """Every character the model can read and write; one token each."""
+    words: tuple[str, ...] = ()
+    """Texts of several characters that are one token each; of several that fit, the first one listed is taken."""
     num_hidden_layers: int = 4
     hidden_size: int = 128
     intermediate_size: int = 384
@@ -25,11 +29,11 @@ class TinyModel:
     max_position_embeddings: int = 128
 
 
-def character_tokenizer(alphabet: str, max_length: int) -> PreTrainedTokenizerFast:
-    """One token per character, `<bos>` in front of every text, decoding without spaces."""
-    vocabulary = {token: i for i, token in enumerate((*SPECIAL, *dict.fromkeys(alphabet)))}
+def character_tokenizer(alphabet: str, max_length: int, words: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """One token per word and other character, `<bos>` in front of every text, decoding without spaces."""
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys((*SPECIAL, *alphabet, *words)))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("|".join([*map(re.escape, words), r"[\s\S]"])), "isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
     return PreTrainedTokenizerFast(
@@ -45,7 +49,7 @@ def character_tokenizer(alphabet: str, max_length: int) -> PreTrainedTokenizerFa
 
 def build(shape: TinyModel, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """A freshly initialised model (normal weights of std 0.02 from a generator of its own) and its tokenizer."""
-    tokenizer = character_tokenizer(shape.alphabet, shape.max_position_embeddings)
+    tokenizer = character_tokenizer(shape.alphabet, shape.max_position_embeddings, shape.words)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.hidden_size,

@@ -16,6 +16,7 @@ from typing import Any
 
 from offleash.core import Completion, InputError, OffleashError, Problem, rng
 from offleash.engines.base import Request, Sampler, Unfinished
+from offleash.engines.episodes import sampler_for
 from offleash.store import SampleRow, Store, Unverified, VerdictRow, Writer, same_record
 from offleash.tasks import Task, verify_all
 
@@ -51,7 +52,7 @@ def fill(
 
     Args:
         store: where to; it may hold other models, problems and settings.
-        sampler: the engine.
+        sampler: the engine; for a world it stops at `turn_end`, its limit of tokens is that of a turn, and a sample is an episode.
         task: verifies; its `guess` gives each new problem's chance baseline.
         problems: a problem named twice counts once.
         model: {"id", "label", ...}; the id says which samples are this model's.
@@ -71,6 +72,7 @@ def fill(
     for problem in wanted.values():
         if problem.task != task.name:
             raise InputError(f"problems: {problem.id} is of task {problem.task!r}; give problems of {task.name!r}")
+    drawer = sampler_for(task, sampler, wanted)
     with store.writer() as writer:
         name = writer.add_model(model)
         identity = writer.add_sampler(settings)
@@ -83,7 +85,7 @@ def fill(
             requests = [Request(key, wanted[key].prompt, i, rng.key64("sample", seed, key, i)) for key, i in chunk]
             gave_up: Unfinished | None = None
             try:
-                completions = sampler.generate(requests, count.more)
+                completions = drawer.generate(requests, count.more)
                 _check(requests, completions)
             except Unfinished as error:
                 gave_up, completions = error, error.finished

@@ -30,7 +30,7 @@ def all_complete(folder: Path) -> list[Path]:
 
 def write_checksums(path: Path) -> None:
     """Write the checksum of every file of a checkpoint beside them."""
-    sums = {file.name: _checksum(file) for file in sorted(path.iterdir()) if file.is_file()}
+    sums = {str(file.relative_to(path)): _checksum(file) for file in sorted(path.rglob("*")) if file.is_file()}
     (path / CHECKSUMS).write_text(json.dumps(sums, indent=1))
 
 

@@ -2,10 +2,11 @@
 
 from offleash.tasks import code as _code  # these register themselves
 from offleash.tasks import countdown as _countdown
+from offleash.tasks import families as _families
 from offleash.tasks import gym as _gym
 from offleash.tasks import math as _math
 from offleash.tasks import worlds as _worlds
-from offleash.tasks.annotations import HasPlanning, HasReference, HasSolutions, HasSteps, Step
+from offleash.tasks.annotations import HasOperations, HasPlanning, HasReference, HasSolutions, HasSteps, Step
 from offleash.tasks.base import (
     Batched,
     Family,
@@ -24,6 +25,7 @@ __all__ = [
     "Batched",
     "Family",
     "Finite",
+    "HasOperations",
     "HasPlanning",
     "HasReference",
     "HasSolutions",
@@ -38,4 +40,4 @@ __all__ = [
     "register_family",
     "verify_all",
 ]
-del _code, _countdown, _gym, _math, _worlds
+del _code, _countdown, _families, _gym, _math, _worlds

@@ -44,6 +44,19 @@ class HasPlanning(Protocol):
 
 
 @runtime_checkable
+class HasOperations(Protocol):
+    """A task that knows the steps of a full derivation (for process rewards, and to see which answers were worked out)."""
+
+    def operations(self, problem: Problem) -> list[str]:
+        """The operations that a full derivation needs, by name, in an order in which they can be done."""
+        ...
+
+    def performed(self, problem: Problem, text: str) -> list[str]:
+        """Those of them that a text carries out, and rightly, in its order, each once. Never raises on any text."""
+        ...
+
+
+@runtime_checkable
 class HasReference(Protocol):
     """A task with a reference answer that follows the reasoning (for dro)."""
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import load_file
-
 from offleash.core import OffleashError
 from offleash.store import RunFolder
+from offleash.training import lora
+from offleash.training.sharding import put, weights_of
 
 if TYPE_CHECKING:
     from offleash.training.loop import Learner
@@ -43,8 +43,12 @@ def apply(action: Action, learner: Learner, run: RunFolder) -> None:
     Raises:
         OffleashError: there is no reference, or no best checkpoint, to return to.
     """
+    zero = learner.processes.zero
     if action.do == "reset_optimizer":
-        learner.optimizer.state.clear()
+        if zero is not None:
+            zero.reset()
+        else:
+            learner.optimizer.state.clear()
     elif action.do == "reset_reference":
         assert learner.references is not None, "a recipe that resets the reference has one"
         learner.references.reset(learner.model)
@@ -53,15 +57,19 @@ def apply(action: Action, learner: Learner, run: RunFolder) -> None:
             raise OffleashError(
                 "guard: return_to_reference: the objective has no reference; give it a KL penalty (kl_beta)"
             )
-        learner.model.load_state_dict(learner.references.moving.state_dict())
+        put(learner.model, weights_of(learner.references.moving))
+        if zero is not None:
+            zero.weights_were_written()
     elif action.do == "return_to_best":
-        step = best_step(run.events())
+        step = learner.processes.share(lambda: best_step(run.events()))
         folder = None if step is None else run.checkpoint_dir(step)
         if folder is None or not (folder / "model.safetensors").is_file():
             raise OffleashError(
                 "guard: return_to_best: no checkpoint of the best probe is kept; set probe.keep_best: true"
             )
-        learner.model.load_state_dict(load_file(str(folder / "model.safetensors")), strict=False)
+        lora.read(learner.model, folder)
+        if zero is not None:
+            zero.weights_were_written()
 
 
 def best_step(events: Events) -> int | None:

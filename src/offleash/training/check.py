@@ -10,6 +10,7 @@ from offleash.engines.native.limits import context_length
 from offleash.objectives import Objective
 from offleash.objectives import get as get_objective
 from offleash.objectives.preset import example_groups
+from offleash.training import lora
 from offleash.training.demonstrations import make_demonstrations
 from offleash.training.groups import check_annotations
 from offleash.training.problems import make_problems
@@ -20,18 +21,21 @@ PROMPTS = 16
 """Prompts of each level whose length is looked at."""
 
 
-def check(settings: TrainSettings) -> None:
+def check(settings: TrainSettings, *, without_model: bool = False) -> None:
     """Raise an InputError for what a recipe names and is not there, before anything is written.
 
     Looks at the model folder, the task with its levels and split, whether prompts and completions fit the model, and the
-    objective with its overrides, demonstrations and group size; in every stage and after every change of the guard.
+    objective with its overrides, demonstrations and group size; in every stage and after every change of the guard. With
+    `without_model` all but the model, and what has to fit it: for a recipe that is read where its model is not.
     """
     for part in every_setting(settings):
-        _check(part)
+        _check(part, without_model)
+    if not without_model:
+        lora.check(settings.lora, nn.load_outline(settings.model)[0])
 
 
-def _check(settings: TrainSettings) -> None:
-    config, tokenizer = nn.load_outline(settings.model)
+def _check(settings: TrainSettings, without_model: bool) -> None:
+    outline = None if without_model else nn.load_outline(settings.model)
     task = tasks.get(settings.task.name)
     prompts = [
         task.generate((settings.seed, "check", i), level, settings.task.split).prompt
@@ -50,8 +54,8 @@ def _check(settings: TrainSettings) -> None:
         )
     if objective.settings["sft_coef"] and not settings.external.per_group:
         raise InputError("external.per_group: 0, but objective.overrides.sft_coef imitates demonstrations; set it to 1")
-    if settings.rollout.num_generations or settings.probe.every:
-        _check_lengths(config, tokenizer, prompts, settings.rollout.max_completion_length)
+    if outline and (settings.rollout.num_generations or settings.probe.every):
+        _check_lengths(*outline, prompts, settings.rollout.max_completion_length)
     check_annotations(objective, task, settings.task.strategic_grams)
     make_problems(task, settings, make_demonstrations(task, settings))
     _check_group_sizes(objective, settings)

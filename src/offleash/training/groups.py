@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from offleash.core import InputError, Problem, rng
 from offleash.objectives import GroupBatch, Objective
 from offleash.tasks import HasPlanning, HasReference, HasSteps, Step, Task
-from offleash.training.rollout import Member, Rollout
+from offleash.training.episodes import Member
+from offleash.training.rollout import Rollout
 
 Scorer = Callable[[list[list[int]], list[list[int]]], list[list[float]]]
 """Log-probs of each completion's tokens after its prompt, under the policy that sampled the rollout."""
@@ -64,7 +65,7 @@ def annotate(
         "external_PG": external_PG if external_PG.any() else None,
         "valid_PG": rollout.decided_PG(),
         "prompts": tuple(p.id for p in rollout.problems),
-        "lengths_PG": _table(rollout, lambda m: len(m.token_ids)),
+        "lengths_PG": _table(rollout, lambda m: m.length),
     }
     if needs & {"answers_PG", "clusters_PG"}:
         # 63 bits of a hash: the same answer has the same number at every step and on every machine.
@@ -91,7 +92,8 @@ def _table(rollout: Rollout, value: Callable[[Member], float]) -> Tensor:
 
 
 def _mean_logprob(member: Member) -> float:
-    return sum(member.logprobs) / len(member.logprobs) if member.logprobs else math.nan
+    # A world's tokens have log-prob 0, so they add nothing to the sum.
+    return sum(member.logprobs) / member.length if member.logprobs else math.nan
 
 
 def token_ends(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:
@@ -106,6 +108,17 @@ def token_ends(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[i
         return ends
     # Tokens that only together make a character, or swallow spaces: decode every prefix.
     return [len(_text(tokenizer, ids[: i + 1])) for i in range(len(ids))]
+
+
+def ends_of(tokenizer: PreTrainedTokenizerBase, member: Member) -> list[int]:
+    """`token_ends` of a member; in an episode turn by turn, so that no token reaches beyond what its turn said."""
+    if not member.turns:
+        return token_ends(tokenizer, member.token_ids)
+    ends, start = [], 0
+    for turn in member.turns:
+        ends += [start + min(end, len(turn.text)) for end in token_ends(tokenizer, turn.token_ids or ())]
+        start += len(turn.text)
+    return ends
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
@@ -133,7 +146,8 @@ def _steps(rollout: Rollout, task: HasSteps, tokenizer: Any) -> tuple[dict[str, 
             whole = Step(0, len(member.text), float(member.verdict.correct is True))
             steps = task.steps(problem, member.text, member.verdict) or [whole]
             found[-1].append(steps)
-            of_tokens.append(steps_of_tokens(token_ends(tokenizer, member.token_ids), steps))
+            ends = [] if member.steps else token_ends(tokenizer, member.token_ids)
+            of_tokens.append(list(member.steps) or steps_of_tokens(ends, steps))
     width = max(len(steps) for group in found for steps in group)
 
     def padded(value: Callable[[Step], float], filler: float) -> Tensor:
@@ -154,7 +168,7 @@ def _planning(rollout: Rollout, task: Task, tokenizer: Any, grams: Sequence[str]
     for problem, group in zip(rollout.problems, rollout.groups, strict=True):
         for member in group:
             spans = _occurrences(member.text, grams) if grams else _own_planning(task, problem, member.text)
-            found.append(overlaps(token_ends(tokenizer, member.token_ids), spans))
+            found.append(overlaps(ends_of(tokenizer, member), spans))
     return found
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,28 @@ from offleash import nn
 from offleash.core import OffleashError
 from offleash.store import RunFolder
 from offleash.store.checkpoints import damage
-from offleash.training import checkpoint
+from offleash.training import checkpoint, lora
 from offleash.training.actions import Action, apply, best_step, stopped_at
 from offleash.training.check import check
 from offleash.training.interrupt import interruptible
+from offleash.training.keep import keep
 from offleash.training.metrics import Totals, rollout_metrics
 from offleash.training.phase import Phase
+from offleash.training.processes import ALONE, Processes, start, zero_wanted
 from offleash.training.references import References
-from offleash.training.rollout import collect
-from offleash.training.schedule import every_setting, in_force, resets_at, resets_reference
+from offleash.training.rollout import Rollout, collect
+from offleash.training.schedule import every_setting, in_force, resets_at, resets_reference, stage_of
 from offleash.training.settings import TrainSettings
+from offleash.training.sharding import check_launch, shard
 from offleash.training.update import make_optimizer
+from offleash.training.watch import Watch
+from offleash.training.zero import Zero
 
 Metrics = dict[str, float]
 Event = dict[str, Any]
 Probe = Callable[[int, PreTrainedModel, PreTrainedTokenizerBase], Event]
+LAUNCHER_PAUSE = 3.0
+"""Seconds in which a launcher passes on the SIGINT that the terminal has sent to everyone already."""
 
 
 @dataclass
@@ -51,6 +59,8 @@ class Hooks:
     probe: Probe | None = None
     guard: Callable[[Sequence[Event]], list[Action]] | None = None
     on_event: Callable[[Event], None] | None = None
+    watch: Watch | None = field(default=None, init=False)
+    """How long the rewards have said nothing; of one run, and read from its metrics when it goes on."""
 
     def note(self, run: RunFolder, event: Event) -> None:
         """Log an event and tell of it."""
@@ -67,36 +77,46 @@ class Learner:
     tokenizer: PreTrainedTokenizerBase
     optimizer: torch.optim.Optimizer
     references: References | None
+    processes: Processes = ALONE
+
+    def save(self, folder: Path, state: Event) -> None:
+        """Write a checkpoint."""
+        parts = (self.model, self.tokenizer, self.optimizer, state, self.references, self.processes)
+        checkpoint.save(folder, *parts)
 
 
 def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hooks: Hooks | None = None) -> Path:
     """Train to `settings.steps`, or to where the guard stops; returns the last checkpoint's folder.
 
-    A first SIGINT finishes the step, saves a checkpoint and raises KeyboardInterrupt; a second one stops at once.
+    A first SIGINT finishes the step, saves a checkpoint and raises KeyboardInterrupt; a second one stops at once. Under a
+    launcher (processes.py) all processes call this; `share` is what the main one reads or writes for all.
 
     Raises:
         InputError: a recipe field that cannot be used.
         OffleashError: gradients that stay not finite, a disk that is full.
     """
-    hooks = hooks or Hooks()
-    check(settings)
-    learner = _learner(settings)
+    hooks = replace(hooks) if hooks else Hooks()
+    processes = start()
+    share = processes.share
+    processes.agree(lambda: check(settings))
+    learner = _learner(settings, processes)
     found = _resume(hooks, run, learner) if resume else None
-    start, remembered = found or (0, {})
-    phase = Phase(in_force(settings, start, run.events()), learner, remembered)
-    totals = Totals.of(learner.model.num_parameters(), run.metrics() if start else [])
-    folder = run.checkpoint_dir(start)
+    first, remembered = found or (0, {})
+    phase = Phase(share(lambda: in_force(settings, first, run.events())), learner, remembered)
+    totals = Totals.of(learner.model.num_parameters(), share(lambda: run.metrics()[-1:]) if first else [])
+    folder = run.checkpoint_dir(first)
     # A probe is logged before the checkpoint of its step: a kill between the two repeats it, the other way round would lose it.
     if found is None:
         _look(hooks, run, settings, 0, learner)
-        checkpoint.save(folder, learner.model, learner.tokenizer, learner.optimizer, {"step": 0})
+        learner.save(folder, {"step": 0})
     if settings.probe.keep_best:
-        _name_best(run)
-    with interruptible() as interrupted:
-        for step in range(start, settings.steps):
-            if stopped_at(run.events(), step):
+        share(lambda: _name_best(run))
+    with interruptible(LAUNCHER_PAUSE if processes.count > 1 else 0.0) as interrupted:
+        for step in range(first, settings.steps):
+            stopped, now = share(partial(_before, run, settings, step))
+            if stopped:
                 break
-            phase = phase.at(in_force(settings, step, run.events()))
+            phase = phase.at(now)
             _reset(hooks, settings, step, learner, run)
             clock = _Clock()
             phase.engine.refresh()
@@ -107,46 +127,80 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
             metrics |= totals.add(*phase.updater.tokens(rollout, rows))
             metrics["lr"] = learner.optimizer.param_groups[0]["lr"]
             clock.lap("update_s")
-            timings = clock.timings(step + 1, rollout)
-            run.append_metrics(metrics)
-            run.append_timings(timings)
-            if hooks.on_step:
-                hooks.on_step(step + 1, metrics, timings)
+            share(partial(_log, hooks, run, metrics, clock.timings(step + 1, rollout), rollout, phase))
             looked = _look(hooks, run, settings, step + 1, learner)
-            last = step + 1 == settings.steps or bool(interrupted) or stopped_at(run.events(), step + 1)
-            best = looked and settings.probe.keep_best and best_step(run.events()) == step + 1
-            if last or best or (step + 1) % settings.checkpoint_every == 0:
+            stopping = processes.any(bool(interrupted))
+            stopped, best = share(partial(_after, run, step + 1))
+            best = best and looked and settings.probe.keep_best
+            if stopping or stopped or best or step + 1 == settings.steps or (step + 1) % settings.checkpoint_every == 0:
                 folder = run.checkpoint_dir(step + 1)
                 state = {"step": step + 1, "objective": phase.updater.state, "of": phase.settings.objective.name}
-                checkpoint.save(folder, learner.model, learner.tokenizer, learner.optimizer, state, learner.references)
+                learner.save(folder, state)
             if best:
-                _name_best(run)
-            if interrupted:
-                run.append_event(
-                    {"step": step + 1, "kind": "interrupted", "message": "stopped by the user; --resume goes on"}
-                )
+                share(lambda: _name_best(run))
+            if stopping:
+                message = "stopped by the user; --resume goes on"
+                share(partial(run.append_event, {"step": step + 1, "kind": "interrupted", "message": message}))
                 raise KeyboardInterrupt
     return folder
 
 
-def _learner(settings: TrainSettings) -> Learner:
+def _learner(settings: TrainSettings, processes: Processes) -> Learner:
     """The model as training starts from it; with references where any part of the run reads one."""
-    model, tokenizer = nn.load(settings.model)
-    nn.require_plain_head(model)  # otherwise the loss would be that of other logits
-    wanted = resets_reference(settings) or any(Phase.needs_reference(s) for s in every_setting(settings))
-    references = References(model) if wanted else None
-    return Learner(model, tokenizer, make_optimizer(model, settings), references)
+
+    def load() -> tuple[PreTrainedModel, PreTrainedTokenizerBase, References | None]:
+        check_launch(settings, processes)
+        model, tokenizer = nn.load(settings.model)
+        nn.require_plain_head(model)  # otherwise the loss would be that of other logits
+        if processes.device is not None:
+            model.to(processes.device)  # type: ignore[arg-type]
+        lora.add_adapters(model, settings.lora, settings.seed, settings.model)
+        wanted = resets_reference(settings) or any(Phase.needs_reference(s) for s in every_setting(settings))
+        return model, tokenizer, References(model) if wanted else None
+
+    model, tokenizer, references = processes.agree(load)
+    if processes.sharded:
+        shard(model, processes)
+    optimizer = make_optimizer(model, settings)
+    if zero_wanted() and processes.device is not None:
+        processes.zero = Zero(model, optimizer, settings.optimizer, processes.device)
+    return Learner(model, tokenizer, optimizer, references, processes)
+
+
+def _log(hooks: Hooks, run: RunFolder, metrics: Metrics, timings: Metrics, rollout: Rollout, phase: Phase) -> None:
+    if phase.settings.rollout.keep:
+        keep(run, int(metrics["step"]), rollout, phase.engine.settings(), phase.task.verifier_version)
+    hooks.watch = hooks.watch or Watch.of(phase.settings.warn_after, run.metrics())
+    run.append_metrics(metrics)
+    run.append_timings(timings)
+    for warning in hooks.watch.see(metrics, rollout):
+        hooks.note(run, warning)
+    if hooks.on_step:
+        hooks.on_step(int(metrics["step"]), metrics, timings)
+
+
+def _before(run: RunFolder, settings: TrainSettings, step: int) -> tuple[bool, TrainSettings]:
+    """Whether the guard has stopped the run, and what is in force at this step."""
+    events = run.events()
+    return stopped_at(events, step), in_force(settings, step, events)
+
+
+def _after(run: RunFolder, step: int) -> tuple[bool, bool]:
+    """Whether the guard has stopped the run, and whether this step's probe is the best."""
+    events = run.events()
+    return stopped_at(events, step), best_step(events) == step
 
 
 def _look(hooks: Hooks, run: RunFolder, settings: TrainSettings, step: int, learner: Learner) -> bool:
     """Probe, and do what the guard says; whether there was a probe."""
-    every = settings.probe.every
+    every, share = settings.probe.every, learner.processes.share
     if not (hooks.probe and every and (step % every == 0 or step == settings.steps)):
         return False
-    hooks.note(run, {"step": step, "kind": "probe", **hooks.probe(step, learner.model, learner.tokenizer)})
-    for action in hooks.guard(run.events()) if hooks.guard else ():
+    found = hooks.probe(step, learner.model, learner.tokenizer)
+    share(lambda: hooks.note(run, {"step": step, "kind": "probe", **found}))
+    for action in share(lambda: hooks.guard(run.events()) if hooks.guard else []):
         apply(action, learner, run)
-        hooks.note(run, {"step": step, "kind": "guard", **action.to_json()})
+        share(partial(hooks.note, run, {"step": step, "kind": "guard", **action.to_json()}))
     return True
 
 
@@ -158,10 +212,15 @@ def _name_best(run: RunFolder) -> None:
 
 
 def _reset(hooks: Hooks, settings: TrainSettings, step: int, learner: Learner, run: RunFolder) -> None:
-    """The resets that the recipe schedules before this step."""
+    """What the recipe schedules before this step: a new stage, resets."""
+    stage, begins = stage_of(settings, step)
+    if stage and step == begins:
+        event = {"step": step + 1, "kind": "stage", "message": f"stage {stage + 1} begins", "what": stage + 1}
+        learner.processes.share(partial(hooks.note, run, event))
     for name in resets_at(settings, step):
         apply(Action(f"reset_{name}", f"the {name} is reset before step {step + 1}, as scheduled"), learner, run)
-        hooks.note(run, {"step": step + 1, "kind": "reset", "message": f"{name} reset, as scheduled", "what": name})
+        event = {"step": step + 1, "kind": "reset", "message": f"{name} reset, as scheduled", "what": name}
+        learner.processes.share(partial(hooks.note, run, event))
 
 
 def _resume(hooks: Hooks, run: RunFolder, learner: Learner) -> tuple[int, dict[str, Any]] | None:
@@ -169,22 +228,42 @@ def _resume(hooks: Hooks, run: RunFolder, learner: Learner) -> tuple[int, dict[s
 
     A checkpoint whose files are not as they were written is named in the events, and the one before it taken.
     """
-    damaged = []
+    processes = learner.processes
+    folder, messages = processes.share(lambda: _newest(run))
+    if folder is None:
+        processes.share(lambda: run.truncate_after(-1))
+        return None
+    parts = (learner.model, learner.optimizer, learner.references, processes)
+    state = processes.agree(lambda: checkpoint.restore(folder, *parts))
+    step, before = int(state["step"]), int(state.get("processes", 1))
+    if before != processes.count:
+        messages.append(
+            f"resumed with {processes.count} processes, {before} wrote the checkpoint: gradients are the same up to rounding, "
+            "so what follows is not to the bit what the others would have made of it"
+        )
+
+    def go_on() -> None:
+        run.truncate_after(step)
+        for message in messages:
+            hooks.note(run, {"step": step, "kind": "warning", "message": message})
+
+    processes.share(go_on)
+    return step, state | {"where": str(folder)}
+
+
+def _newest(run: RunFolder) -> tuple[Path | None, list[str]]:
+    """The newest sound checkpoint, and what is said of damaged ones."""
+    damaged: list[str] = []
     for folder in run.checkpoints():
-        if found := damage(folder):
-            damaged.append(f"checkpoint {folder.name} is damaged: {found}; an earlier one is used")
-            continue
-        state = checkpoint.restore(folder, learner.model, learner.optimizer, learner.references)
-        run.truncate_after(int(state["step"]))
-        for message in damaged:
-            hooks.note(run, {"step": int(state["step"]), "kind": "warning", "message": message})
-        return int(state["step"]), state | {"where": str(folder)}
+        found = damage(folder)
+        if not found:
+            return folder, damaged
+        damaged.append(f"checkpoint {folder.name} is damaged: {found}; an earlier one is used")
     if damaged:
         raise OffleashError(
             f"{run.path}: no sound checkpoint is left ({damaged[0]}); start a new run in another folder"
         )
-    run.truncate_after(-1)
-    return None
+    return None, []
 
 
 class _Clock:

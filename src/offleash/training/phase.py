@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from offleash import tasks
 from offleash.engines import SamplingSettings
+from offleash.engines.episodes import stops_of
 from offleash.engines.hf import HfEngine
 from offleash.engines.native import NativeEngine
 from offleash.objectives import get as get_objective
@@ -33,11 +36,13 @@ class Phase:
         self.settings, self.learner = settings, learner
         self.task = tasks.get(settings.task.name)
         demonstrations = make_demonstrations(self.task, settings)
-        sampling = SamplingSettings(settings.rollout.temperature, settings.rollout.max_completion_length)
-        made = NativeEngine if settings.rollout.engine == "native" else HfEngine
-        self.engine = made(learner.model, learner.tokenizer, sampling, settings.rollout.rows)
+        rollout = settings.rollout
+        sampling = SamplingSettings(rollout.temperature, rollout.max_completion_length, stops_of(self.task))
+        given = (learner.model, learner.tokenizer, sampling, settings.rollout.rows)
+        dtype = torch.bfloat16 if settings.bf16 else None
+        self.engine = NativeEngine(*given, dtype) if settings.rollout.engine == "native" else HfEngine(*given)
         problems = make_problems(self.task, settings, demonstrations)
-        self.source = Source(problems, self.engine, learner.tokenizer, demonstrations)
+        self.source = Source(problems, self.engine, learner.tokenizer, demonstrations, learner.processes)
         objective = get_objective(settings.objective.name, **settings.objective.overrides)
         self.updater = Updater(
             learner.model,
@@ -46,6 +51,7 @@ class Phase:
             objective,
             settings,
             learner.tokenizer.pad_token_id or 0,
+            learner.processes,
         )
         if remembered.get("of", settings.objective.name) == settings.objective.name and "objective" in remembered:
             self.updater.remember(remembered["objective"], remembered["where"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,23 +15,35 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from offleash import nn, tasks
 from offleash.core import InputError
 from offleash.nn import TinyModel
+from offleash.nn.scoring import batches
 from offleash.training.checkpoint import STATE
 from offleash.training.interrupt import interruptible
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Some steps on one mixture of difficulty levels."""
+    """Some steps on one mixture of difficulty levels, of one task or of several."""
 
     steps: int
-    level_shares: dict[int, float]
-    """Share of each level in a batch; they sum to 1."""
+    level_shares: dict[int, float] = field(default_factory=dict)
+    """Share of each level of the recipe's task in a batch; they sum to 1."""
+    task_shares: dict[str, dict[int, float]] = field(default_factory=dict)
+    """Instead: share of each level of each task in a batch; all of them sum to 1."""
 
     def __post_init__(self) -> None:
-        if abs(sum(self.level_shares.values()) - 1.0) > 1e-9:
-            raise InputError(f"stages.level_shares: they sum to {sum(self.level_shares.values())}, not to 1")
+        if bool(self.level_shares) == bool(self.task_shares):
+            raise InputError("stages.level_shares: give either it or task_shares")
+        name = "level_shares" if self.level_shares else "task_shares"
+        total = sum(share for _, _, share in self.shares(""))
+        if abs(total - 1.0) > 1e-9:
+            raise InputError(f"stages.{name}: they sum to {total}, not to 1")
         if self.steps < 1:
             raise InputError(f"stages.steps: {self.steps} is below 1")
+
+    def shares(self, task: str) -> list[tuple[str, int, float]]:
+        """Every (task, level) with its share; `task` is the one that `level_shares` is of."""
+        found = self.task_shares or {task: self.level_shares}
+        return [(name, level, share) for name, levels in found.items() for level, share in levels.items()]
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,7 @@ class PretrainSettings:
 
     stages: tuple[Stage, ...]
     task: str = "countdown"
+    """Of the stages that give `level_shares`."""
     split: str = "pretrain"
     model: TinyModel = field(default_factory=TinyModel)
     seed: int = 0
@@ -53,12 +67,22 @@ class PretrainSettings:
     warmup_steps: int = 100
     betas: tuple[float, float] = (0.9, 0.95)
     max_grad_norm: float = 1.0
+    device: str = "cpu"
+    """Where it trains: cpu or cuda."""
+    dtype: str = "float32"
+    """Of the products in the layers: float32, or bfloat16, which is quicker where the processor has it. Weights stay float32."""
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise InputError("stages: empty; give at least one")
         if self.batch_size < 1:
             raise InputError(f"batch_size: {self.batch_size} is below 1")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise InputError(f"dtype: {self.dtype!r} is none of float32, bfloat16")
+        if self.device not in ("cpu", "cuda") or (self.device == "cuda" and not torch.cuda.is_available()):
+            raise InputError(
+                f"device: {self.device!r} is not there; give cpu{', or cuda' if torch.cuda.is_available() else ''}"
+            )
 
     @property
     def steps(self) -> int:
@@ -77,18 +101,24 @@ def pretrain(
     A first SIGINT finishes the step, saves the model as it is and raises KeyboardInterrupt; a second one stops at once.
     training_state.json in `out` says how many of the steps were done.
     """
-    task = tasks.get(settings.task)
     model, tokenizer = nn.build(settings.model, settings.seed)
-    model.train()
+    model.to(settings.device)  # type: ignore[arg-type]
+    # Texts of several tasks differ in length: in evaluation mode they are packed. There is no dropout, so nothing else differs.
+    model.train(not any(stage.task_shares for stage in settings.stages))
     optimizers = _optimizers(model, settings)
-    mixtures = [stage.level_shares for stage in settings.stages for _ in range(stage.steps)]
+    mixtures = [stage.shares(settings.task) for stage in settings.stages for _ in range(stage.steps)]
+    products = torch.bfloat16 if settings.dtype == "bfloat16" else None
     done = 0
     with interruptible() as interrupted:
         for step, shares in enumerate(mixtures):
-            batch = _batch(task, tokenizer, settings, shares, step)
-            logprobs, _ = nn.score(model, batch, chunk=batch.mask_NT.numel())
-            loss = -logprobs.sum() / batch.mask_NT.sum()
-            loss.backward()
+            batch = _batch(tokenizer, settings, shares, step)
+            count = sum(int(part.mask_NT.sum()) for part in batch)
+            total = 0.0
+            for part in batch:
+                logprobs, _ = nn.score(model, part, chunk=part.mask_NT.numel(), dtype=products)
+                loss = -logprobs.sum() / count
+                loss.backward()
+                total += float(loss.detach())
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
             for optimizer, peak in optimizers:
                 optimizer.param_groups[0]["lr"] = peak * _schedule(settings, step)
@@ -96,7 +126,7 @@ def pretrain(
             model.zero_grad()
             done = step + 1
             if on_step:
-                on_step(done, float(loss.detach()))
+                on_step(done, total)
             if interrupted:
                 break
         model.eval()
@@ -127,15 +157,16 @@ def _schedule(settings: PretrainSettings, step: int) -> float:
 
 
 def _batch(
-    task: tasks.Task,
-    tokenizer: PreTrainedTokenizerBase,
-    settings: PretrainSettings,
-    shares: dict[int, float],
-    step: int,
-) -> nn.PaddedBatch:
+    tokenizer: PreTrainedTokenizerBase, settings: PretrainSettings, shares: list[tuple[str, int, float]], step: int
+) -> list[nn.PaddedBatch]:
+    """A batch; where its texts are of several tasks, in parts of similar length, for attention reads rectangles."""
     pairs: list[tuple[str, str]] = []
-    for level, share in shares.items():
-        pairs += task.traces((settings.seed, step), level, settings.split, max(1, int(settings.batch_size * share)))
+    for name, level, share in shares:
+        count = max(1, int(settings.batch_size * share))
+        pairs += tasks.get(name).traces((settings.seed, step), level, settings.split, count)
     prompts = tokenizer([p for p, _ in pairs])["input_ids"]
     answers = tokenizer([a for _, a in pairs], add_special_tokens=False)["input_ids"]
-    return nn.pad(prompts, [[*a, tokenizer.eos_token_id] for a in answers], tokenizer.pad_token_id)
+    texts = [[*a, tokenizer.eos_token_id] for a in answers]
+    several = len({name for name, _, _ in shares}) > 1
+    parts = batches(prompts, texts, sys.maxsize, stretch=3.0) if several else [[*range(len(texts))]]
+    return [nn.pad([prompts[i] for i in part], [texts[i] for i in part], tokenizer.pad_token_id) for part in parts]

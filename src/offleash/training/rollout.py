@@ -5,7 +5,7 @@ Suffixes: P problem, G member of its group (sampled completions first, then demo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -13,25 +13,15 @@ from transformers import PreTrainedTokenizerBase
 
 from offleash.core import Completion, Problem, Verdict, rng
 from offleash.engines import Request, Sampler
+from offleash.engines.episodes import Player
 from offleash.tasks import verify_all
+from offleash.tasks.worlds import Transcript, World
 from offleash.training.demonstrations import Demonstrations
+from offleash.training.episodes import Member, sampled, shown
 from offleash.training.problems import Problems
+from offleash.training.processes import ALONE, Processes
 from offleash.training.reward import rewarded
 from offleash.training.settings import TrainSettings
-
-
-@dataclass(frozen=True)
-class Member:
-    """One text of a group, as tokens."""
-
-    token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...] | None
-    """Under the policy that sampled it; None for a demonstration, which the trainer scores itself."""
-    verdict: Verdict
-    external: bool
-    text: str = ""
-    solved: bool | None = None
-    """What the verifier said; `verdict` is what the reward arm made of it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +34,8 @@ class Rollout:
     """All that were drawn; with dynamic sampling more than the groups hold."""
     generated_groups: int = 0
     informative_groups: int = 0
+    drawn: list[list[Completion]] = field(default_factory=list)
+    """The completions of each group's sampled members."""
 
     def rewards_PG(self) -> Tensor:
         """Rewards; what stands at an undecided member is read by nobody."""
@@ -66,6 +58,7 @@ class Source:
     engine: Sampler
     tokenizer: PreTrainedTokenizerBase
     demonstrations: Demonstrations | None = None
+    processes: Processes = ALONE
 
     @property
     def settings(self) -> TrainSettings:
@@ -98,6 +91,7 @@ def collect(source: Source, step: int) -> Rollout:
         completions,
         generated_groups=(round_ + 1) * wanted,
         informative_groups=len(kept) if rounds > 1 else sum(g.informs for g in kept),
+        drawn=[g.drawn for g in chosen],
     )
 
 
@@ -105,6 +99,7 @@ def collect(source: Source, step: int) -> Rollout:
 class _Group:
     problem: Problem
     members: list[Member]
+    drawn: list[Completion]
 
     @property
     def informs(self) -> bool:
@@ -113,31 +108,61 @@ class _Group:
 
 
 def _round(source: Source, step: int, round_: int) -> tuple[list[_Group], list[Completion]]:
-    settings, task = source.settings, source.problems.task
+    """Each process draws and verifies its stretch of the problems; all get all of them, in order."""
     problems = source.problems.of_step(step, round_)
-    size, first = settings.rollout.num_generations, round_ * settings.rollout.num_prompts
+    first = round_ * source.settings.rollout.num_prompts
+    slots = [(first + i, problems[i]) for i in source.processes.part(len(problems))]
+    parts = source.processes.gather(lambda: _groups(source, step, slots))
+    return [group for groups, _ in parts for group in groups], [c for _, drawn in parts for c in drawn]
+
+
+def _groups(source: Source, step: int, slots: list[tuple[int, Problem]]) -> tuple[list[_Group], list[Completion]]:
+    settings, task = source.settings, source.problems.task
+    size = settings.rollout.num_generations
     requests = [
         Request(p.id, p.prompt, g, rng.key64("rollout", settings.seed, step, slot, g))
-        for slot, p in enumerate(problems, start=first)
+        for slot, p in slots
         for g in range(size)
     ]
-    completions = source.engine.generate(requests)
+    drawn = _drawn(source, [p for _, p in slots], requests)
     groups = []
-    for i, problem in enumerate(problems):
-        own = completions[i * size : (i + 1) * size]
-        verdicts = verify_all(task, [(problem, c.text) for c in own])
-        paid = rewarded(verdicts, settings.reward, (settings.seed, step, first + i))
-        sampled = [
-            Member(c.token_ids, c.logprobs, verdict, external=False, text=c.text, solved=true.correct)
-            for c, verdict, true in zip(own, paid, verdicts, strict=True)
+    for i, (slot, problem) in enumerate(slots):
+        own = drawn[i * size : (i + 1) * size]
+        verdicts = verify_all(task, [(problem, c.text) for c, _ in own])
+        paid = rewarded(verdicts, settings.reward, (settings.seed, step, slot))
+        members = [
+            _member(completion, transcript, verdict, true.correct)
+            for (completion, transcript), verdict, true in zip(own, paid, verdicts, strict=True)
         ]
-        groups.append(_Group(problem, sampled + _demonstrated(source, problem, step, first + i)))
-    return groups, completions
+        members += _demonstrated(source, problem, step, slot)
+        groups.append(_Group(problem, members, [c for c, _ in own]))
+    return groups, [c for c, _ in drawn]
+
+
+def _drawn(
+    source: Source, problems: list[Problem], requests: list[Request]
+) -> list[tuple[Completion, Transcript | None]]:
+    """A completion for each request; of a world, an episode with its turns."""
+    task = source.problems.task
+    if isinstance(task, World) and requests:
+        player = Player(source.engine, task, {p.id: p for p in problems})
+        return [(played.completion, played.transcript) for played in player.play(requests)]
+    return [(c, None) for c in source.engine.generate(requests)]
+
+
+def _member(completion: Completion, transcript: Transcript | None, verdict: Verdict, solved: bool | None) -> Member:
+    if transcript is not None:
+        return sampled(transcript, verdict, solved)
+    return Member(completion.token_ids, completion.logprobs, verdict, False, completion.text, solved)
 
 
 def _demonstrated(source: Source, problem: Problem, step: int, slot: int) -> list[Member]:
     members = []
-    for text, verdict in source.demonstrations.of(problem, step, slot) if source.demonstrations else ():
+    task, demonstrations = source.problems.task, source.demonstrations
+    for text, verdict in demonstrations.of(problem, step, slot) if demonstrations else ():
+        if isinstance(task, World) and demonstrations and not demonstrations.trusted:
+            members.append(shown(task, problem, text, verdict, source.tokenizer))
+            continue
         ids = (*source.tokenizer(text, add_special_tokens=False)["input_ids"], source.tokenizer.eos_token_id)
         members.append(Member(ids, None, verdict, external=True, text=text, solved=verdict.correct))
     return members

@@ -58,11 +58,13 @@ class RolloutSettings:
     """Sampled completions a prompt (the group, without demonstrations); 0 for supervised objectives."""
     temperature: float = 1.0
     max_completion_length: int = 32
-    """Tokens, the end token included."""
+    """Tokens, the end token included; of one turn, where the task is a world."""
     engine: str = "native"
     """native, or hf (any causal model, slower); engines elsewhere cannot follow the weights."""
     rows: int = 256
     """Completions decoded at one time."""
+    keep: bool = False
+    """Keep every step's completions and verdicts in the run folder (`samples/`, `verdicts/`), laid out as a store."""
     max_rounds: int = 1
     """Above 1 (dynamic sampling, DAPO): further prompts are drawn until num_prompts groups have rewards that differ, in at most
     so many rounds."""
@@ -104,6 +106,18 @@ class OptimizerSettings:
     """Optimizer steps a rollout batch; with 1 every importance ratio is 1 and clipping does nothing."""
     micro_batch_rows: int = 128
     """Sequences a forward pass; changes memory and speed, never the gradient."""
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Adapters in place of all the weights (LoRA, arXiv 2106.09685); needs the extra peft."""
+
+    rank: int = 0
+    """Of the adapters; 0 to train all weights."""
+    alpha: float = 32.0
+    """Their scale is alpha / rank."""
+    target_modules: tuple[str, ...] = ()
+    """Names of linear layers, such as q_proj; none for all but the output layer."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +177,9 @@ class TrainSettings:
     steps: int
     model: str = "base"
     """A Hugging Face model folder, or `base` for the embedded one."""
+    bf16: bool = False
+    """Products with weights in bfloat16, in the update and in the native engine; weights, gradients, moments, attention on a
+    CPU, the output layer and the softmax stay float32."""
     seed: int = 0
     task: TaskSettings = field(default_factory=TaskSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
@@ -170,6 +187,7 @@ class TrainSettings:
     reward: RewardSettings = field(default_factory=RewardSettings)
     external: ExternalSettings = field(default_factory=ExternalSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
     resets: ResetSettings = field(default_factory=ResetSettings)
     stages: tuple[StageSettings, ...] = ()
     """Together `steps` steps; none for one stage."""
@@ -177,6 +195,8 @@ class TrainSettings:
     guard: tuple[GuardSettings, ...] = ()
     checkpoint_every: int = 50
     """Steps between checkpoints; the last step is always kept."""
+    warn_after: int = 20
+    """Steps in a row with all rewards equal after which the run warns; 0 for never."""
     max_bad_steps: int = 5
     """Consecutive updates whose gradient is not finite (each skipped) after which the run stops."""
 
@@ -198,6 +218,10 @@ class TrainSettings:
             if not value > 0:
                 raise InputError(f"{name}: {value} is not above 0")
         self._check_sizes()
+        if self.lora.rank < 0 or not self.lora.alpha > 0:
+            raise InputError(
+                f"lora.rank: {self.lora.rank}, with alpha {self.lora.alpha}; give a rank from 0 on, alpha above 0"
+            )
         if self.rollout.num_generations + self.external.per_group < 1:
             raise InputError(
                 "rollout.num_generations: 0, and external.per_group is 0 too; a group needs at least one text"

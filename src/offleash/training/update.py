@@ -3,55 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
 from statistics import mean
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from offleash.core import InputError, OffleashError
-from offleash.nn import pad, score
+from offleash.nn import pad, slots
 from offleash.objectives import Objective, TokenBatch
 from offleash.objectives.preset import example_groups
+from offleash.objectives.reduce import Denominator
 from offleash.objectives.registry import State
 from offleash.tasks import Task
-from offleash.training.groups import Annotated, annotate
+from offleash.training.episodes import longest_completion
+from offleash.training.groups import annotate
+from offleash.training.processes import ALONE, Processes
 from offleash.training.references import References
 from offleash.training.rollout import Rollout
+from offleash.training.rows import Row, fields, make_rows, row_masks
 from offleash.training.settings import TrainSettings
-
-
-@dataclass
-class Row:
-    """One sequence of the update."""
-
-    prompt: list[int]
-    completion: list[int]
-    old_logprobs: list[float] | None
-    advantage: float | list[float]
-    """One number, or one a token where the objective gives steps their own."""
-    group: int
-    external: bool
-    correct: bool = False
-    ref_logprobs: list[float] | None = None
-    engine_logprobs: list[float] | None = None
-    planning: list[bool] | None = None
-    selected: list[bool] | None = None
-
-    @property
-    def trains(self) -> bool:
-        """Whether any of its tokens has an advantage."""
-        return any(self.advantage) if isinstance(self.advantage, list) else self.advantage != 0.0
+from offleash.training.sharding import number, scorer
 
 
 def make_optimizer(model: PreTrainedModel, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW over all parameters; the recipe's weight decay applies to matrices only."""
+    """AdamW over all parameters that train; the recipe's weight decay applies to matrices only."""
     s = settings.optimizer
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim > 1]
+    vectors = [p for p in trained if p.ndim <= 1]
     return torch.optim.AdamW(
         [{"params": matrices, "weight_decay": s.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
         lr=s.learning_rate,
@@ -67,40 +51,6 @@ def learning_rate(settings: TrainSettings, step: int) -> float:
     return settings.optimizer.learning_rate * (min(1.0, (step + 1) / warmup) if warmup else 1.0)
 
 
-def make_rows(rollout: Rollout, annotated: Annotated, advantages_PG: Tensor, prompt_ids: list[list[int]]) -> list[Row]:
-    """Rows of all groups, undecided members left out. Advantages are (P, G), or (P, G, S) with one number a step."""
-    decided_PG = rollout.decided_PG()
-    rows, n = [], -1
-    for p, group in enumerate(rollout.groups):
-        for g, member in enumerate(group):
-            n += 1
-            if not decided_PG[p, g]:
-                continue
-            advantage: float | list[float] = advantages_PG[p, g].tolist()
-            if isinstance(advantage, list):
-                assert annotated.steps_N is not None
-                advantage = [advantage[step] for step in annotated.steps_N[n]]
-            rows.append(
-                Row(
-                    prompt_ids[p],
-                    list(member.token_ids),
-                    list(member.logprobs) if member.logprobs is not None else None,
-                    advantage,
-                    p,
-                    member.external,
-                    member.verdict.correct is True,
-                    planning=annotated.planning_N[n] if annotated.planning_N is not None else None,
-                )
-            )
-    return rows
-
-
-def row_masks(rows: list[Row]) -> Tensor:
-    """(N, T) True where a row has a token."""
-    lengths = torch.tensor([len(r.completion) for r in rows])
-    return torch.arange(int(lengths.max())) < lengths[:, None]
-
-
 class Updater:
     """Applies one rollout to the model in `minibatches` optimizer steps."""
 
@@ -112,10 +62,14 @@ class Updater:
         objective: Objective,
         settings: TrainSettings,
         pad_id: int,
+        processes: Processes = ALONE,
     ) -> None:
+        self.processes = processes
         self.model, self.references, self.optimizer = model, references, optimizer
         self.objective, self.settings, self.pad_id = objective, settings, pad_id
         self.bad_steps = 0
+        self.computed = self.padded = 0  # token slots of the present step, in this process
+        self.longest = longest_completion(settings)
         self.state: State = {}
         """What the objective remembers from step to step; checkpoints carry it."""
         # A row of advantage 0 costs a forward pass and moves nothing, unless a regularizer reads it too.
@@ -167,15 +121,20 @@ class Updater:
         Raises:
             OffleashError: after `max_bad_steps` updates in a row whose gradient is not finite.
         """
+        self.computed = self.padded = 0
+        self.processes.same("advantages", zlib.crc32(repr([row.advantage for row in rows]).encode()))
         self._score_missing(rows)
         distances = self._distances(rows)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, step)
-        parts = [self._minibatch(part, step) for part in self._minibatches(rows)]
+        parts = [self._minibatch(part, step) for part in self._minibatches(rows) if part]
+        parts = parts or [{"loss": 0.0, "grad_norm": 0.0, "mismatch": 0.0, "trained_rows": 0.0}]  # nothing was decided
         names = dict.fromkeys(name for part in parts for name in part)
         # A part whose rows were all skipped has a loss of 0, and nothing to say of its tokens.
         metrics = {k: mean([part.get(k, 0.0) for part in parts if k in part or k.startswith("loss")]) for k in names}
         metrics["mismatch"] = parts[0]["mismatch"]  # before the first optimizer step the two policies are the same
+        slots = self.processes.gather(lambda: (self.padded, self.computed))
+        metrics["padding"] = sum(p for p, _ in slots) / max(1, sum(c for _, c in slots))
         return metrics | distances
 
     @torch.no_grad()
@@ -201,9 +160,42 @@ class Updater:
         return found
 
     def _score_under(self, model: PreTrainedModel, rows: list[Row]) -> None:
-        for micro in self._micro_batches(rows):
-            for row, values in zip(micro, self._score(model, micro)[0].tolist(), strict=True):
-                row.ref_logprobs = values[: len(row.completion)]
+        for row, logprobs, _ in self._scored(model, rows):
+            row.ref_logprobs = logprobs
+
+    @torch.no_grad()
+    def _scored(
+        self, model: PreTrainedModel, rows: list[Row], *, entropies: bool = False
+    ) -> list[tuple[Row, list[float], list[float]]]:
+        """The rows, group by group, with each token's log-prob (and entropy): each process scores its share, all get all."""
+        mine, missing = self._own(rows, model)
+
+        def own() -> list[tuple[list[float], list[float]]]:
+            found = []
+            for micro in mine:
+                logprobs, entropy, _ = self._score(model, micro)
+                values = entropy.tolist() if entropies else [[]] * len(micro)
+                for row, one, two in zip(micro, logprobs.tolist(), values, strict=True):
+                    found.append((one[: len(row.completion)], two[: len(row.completion)]))
+            for _ in range(missing):
+                self._score(model, rows[:1])
+            return found
+
+        scored = [pair for part in self.processes.gather(own) for pair in part]
+        return [(row, *pair) for row, pair in zip(_ordered(rows), scored, strict=True)]
+
+    def _own(self, rows: list[Row], model: PreTrainedModel) -> tuple[list[list[Row]], int]:
+        """This process's micro-batches, and how many fewer they are than another's.
+
+        The shares have equal numbers of tokens, whoever sampled them. A sharded model is gathered in every pass, so there all
+        processes have to make as many: the missing ones are made for nothing.
+        """
+        ordered = _ordered(rows)
+        sizes = [len(r.prompt) + len(r.completion) for r in ordered]
+        shares = [self._micro_batches(share) for share in self.processes.shares(ordered, sizes)]
+        mine = shares[self.processes.rank]
+        together = self.processes.together and model is self.model
+        return mine, max(map(len, shares)) - len(mine) if together else 0
 
     def _minibatches(self, rows: list[Row]) -> list[list[Row]]:
         """Whole groups, in the order they were drawn (problems are already in random order)."""
@@ -212,7 +204,7 @@ class Updater:
 
     def _micro_batches(self, rows: list[Row]) -> list[list[Row]]:
         """Rows of one prompt together, so that the prompt is read once for them."""
-        ordered = sorted(rows, key=lambda r: r.group)
+        ordered = _ordered(rows)
         size = self.settings.optimizer.micro_batch_rows
         return [ordered[i : i + size] for i in range(0, len(ordered), size)]
 
@@ -225,31 +217,30 @@ class Updater:
             for row in rows:
                 row.engine_logprobs = row.old_logprobs
             unscored = rows
-        for micro in self._micro_batches(unscored):
-            for row, values in zip(micro, self._score(self.model, micro)[0].tolist(), strict=True):
-                row.old_logprobs = values[: len(row.completion)]
+        if unscored:
+            for row, logprobs, _ in self._scored(self.model, unscored):
+                row.old_logprobs = logprobs
         if self.reference is not None:
             self._score_under(self.reference, rows)
 
     def _score(self, model: PreTrainedModel, rows: list[Row]) -> tuple[Tensor, Tensor, Tensor]:
         batch = pad([r.prompt for r in rows], [r.completion for r in rows], self.pad_id)
-        logprobs, entropy = score(model, batch, self.settings.rollout.temperature)
-        return logprobs, entropy, batch.mask_NT.to(logprobs.device)
+        computed, padded = slots(model, batch)
+        self.computed, self.padded = self.computed + computed, self.padded + padded
+        dtype = torch.bfloat16 if self.settings.bf16 else None
+        logprobs, entropy = scorer(model)(batch, self.settings.rollout.temperature, dtype=dtype)
+        return logprobs, entropy, row_masks(rows).to(logprobs.device)
 
     @torch.no_grad()
     def logprobs_of(self, prompts: list[list[int]], completions: list[list[int]]) -> list[list[float]]:
         """Log-probs of given completions under the reference if there is one, else under the current policy."""
         rows = [Row(p, c, None, 0.0, i, False) for i, (p, c) in enumerate(zip(prompts, completions, strict=True))]
-        found = []
-        for micro in self._micro_batches(rows):
-            scored = self._score(self.reference or self.model, micro)[0].tolist()
-            found += [values[: len(row.completion)] for row, values in zip(micro, scored, strict=True)]
-        return found
+        return [logprobs for _, logprobs, _ in self._scored(self.reference or self.model, rows)]
 
     def _minibatch(self, rows: list[Row], step: int) -> dict[str, float]:
         """Accumulate the gradient over micro-batches, then one optimizer step."""
         controls = self._decide(rows, step)
-        whole = self._fields(rows, torch.device("cpu"))
+        whole = fields(rows, self.objective, torch.device("cpu"))
         denominator = self.objective.denominator(
             row_masks(rows),
             advantages=whole["advantages"],
@@ -257,20 +248,16 @@ class Updater:
             correct=whole["correct"],
             group_ids=whole["group_ids"],
             selected=whole["selected"],
-            max_completion_length=self.settings.rollout.max_completion_length,
+            max_completion_length=self.longest,
         )
         active = [r for r in rows if r.trains] if self.skip_zero else rows
-        totals: dict[str, float] = {}
-        mismatch = 0.0
-        for micro in self._micro_batches(active):
-            batch = replace(self._token_batch(micro), controls=controls)
-            loss, metrics = self.objective.loss(batch, denominator)
-            loss.backward()
-            for key, value in {"loss": loss.detach(), **metrics}.items():
-                totals[key] = totals.get(key, 0.0) + float(value)
-            mismatch = max(mismatch, _mismatch(batch))
+        parts = self.processes.gather(lambda: self._accumulate(active, controls, denominator))
+        self.processes.add_gradients(self.model.parameters())
+        names = dict.fromkeys(name for part, _ in parts for name in part)
+        totals = {name: sum(part.get(name, 0.0) for part, _ in parts) for name in names}
+        mismatch = max(found for _, found in parts)
         # The objective's means are shares of the whole step; they are reported over the tokens that were trained on.
-        trained = sum(len(r.completion) for r in active) / max(1, sum(len(r.completion) for r in rows))
+        trained = sum(r.length for r in active) / max(1, sum(r.length for r in rows))
         totals = {k: v if k.startswith("loss") else v / trained for k, v in totals.items()}
         norm = self._apply(active, step)
         return {
@@ -281,6 +268,32 @@ class Updater:
             "trained_rows": len(active) / max(1, len(rows)),
         }
 
+    def _accumulate(
+        self, active: list[Row], controls: Mapping[str, float], denominator: Denominator
+    ) -> tuple[dict[str, float], float]:
+        """The gradient of this process's share of the rows; its share of the metrics, and the largest mismatch in it."""
+        totals: dict[str, float] = {}
+        mismatch = 0.0
+        # FSDP and DeepSpeed take the mean of the processes' gradients where a sum is wanted.
+        scale = self.processes.count if self.processes.together else 1
+        mine, missing = self._own(active, self.model)
+        for i, micro in enumerate(mine, start=1):
+            batch = replace(self._token_batch(micro), controls=controls)
+            loss, metrics = self.objective.loss(batch, denominator)
+            self._backward(loss, scale, last=i == len(mine) + missing)
+            for key, value in {"loss": loss.detach(), **metrics}.items():
+                totals[key] = totals.get(key, 0.0) + float(value)
+            mismatch = max(mismatch, _mismatch(batch))
+        for i in range(1, missing + 1):
+            self._backward(self._score(self.model, active[:1])[0].sum(), 0, last=i == missing)
+        return totals, mismatch
+
+    def _backward(self, loss: Tensor, scale: int, *, last: bool) -> None:
+        if self.processes.zero is not None:
+            self.processes.zero.backward(loss * scale, last=last)
+        else:
+            loss.backward(torch.full_like(loss, scale))
+
     @torch.no_grad()
     def _decide(self, rows: list[Row], step: int) -> Mapping[str, float]:
         """What the objective decides over the whole optimizer step: tokens (written into the rows), and numbers.
@@ -290,7 +303,7 @@ class Updater:
         controls: Mapping[str, float] = {}
         if self.objective.prepare_tokens:
             # The numbers come from the log-probs at sampling time, so this needs no forward pass.
-            old = self._fields(rows, torch.device("cpu"))
+            old = fields(rows, self.objective, torch.device("cpu"))
             batch = TokenBatch(
                 logprobs=old["old_logprobs"], mask=row_masks(rows), vocab_size=self.model.config.vocab_size, **old
             )
@@ -298,11 +311,22 @@ class Updater:
             controls = batch.controls
         if self.objective.select is not None:
             parts = [rows] if self.objective.scope == "step" else self._micro_batches(rows)
+            scored = self._scored(self.model, rows, entropies=True)
+            at = {id(row): (logprobs, entropies) for row, logprobs, entropies in scored}
             for i, part in enumerate(parts):
-                chosen = self.objective.select(self._token_batch(part), (self.settings.seed, step, i))
+                batch = self._batch_of(part, [at[id(row)] for row in part])
+                chosen = self.objective.select(batch, (self.settings.seed, step, i))
                 for row, values in zip(part, chosen.tolist(), strict=True):
                     row.selected = values[: len(row.completion)]
         return controls
+
+    def _batch_of(self, rows: list[Row], scored: list[tuple[list[float], list[float]]]) -> TokenBatch:
+        """A batch without a gradient, of numbers that are known."""
+        logprobs, entropy = (pad_sequence([torch.tensor(pair[i]) for pair in scored], batch_first=True) for i in (0, 1))
+        given = fields(rows, self.objective, torch.device("cpu"))
+        return TokenBatch(
+            logprobs=logprobs, mask=row_masks(rows), entropy=entropy, vocab_size=self.model.config.vocab_size, **given
+        )
 
     def _token_batch(self, rows: list[Row]) -> TokenBatch:
         logprobs, entropy, mask = self._score(self.model, rows)
@@ -311,45 +335,23 @@ class Updater:
             mask=mask,
             entropy=entropy,
             vocab_size=self.model.config.vocab_size,
-            **self._fields(rows, mask.device),
+            **fields(rows, self.objective, mask.device),
         )
-
-    def _fields(self, rows: list[Row], device: torch.device) -> dict[str, Any]:
-        """What rows carry, as tensors of the fields of a TokenBatch; None for what the objective does not read."""
-        needs, width = self.objective.needs, max(len(r.completion) for r in rows)
-
-        def padded(values: Sequence[Sequence[float] | None], filler: float = 0.0) -> Tensor:
-            return torch.tensor([[*(v or ()), *[filler] * (width - len(v or ()))] for v in values], device=device)
-
-        def flags(values: Sequence[Sequence[bool] | None]) -> Tensor:
-            return padded(values).bool()
-
-        by_token = any(isinstance(r.advantage, list) for r in rows)
-        advantages = [r.advantage if isinstance(r.advantage, list) else [r.advantage] for r in rows]
-        engine = [r.old_logprobs if r.engine_logprobs is None else r.engine_logprobs for r in rows]
-        chosen = rows[0].selected is not None
-        return {
-            "old_logprobs": padded([r.old_logprobs for r in rows]),
-            "ref_logprobs": padded([r.ref_logprobs for r in rows]) if self.reference is not None else None,
-            "engine_logprobs": padded(engine) if "engine_logprobs" in needs else None,
-            "advantages": padded(advantages) if by_token else torch.tensor([a[0] for a in advantages], device=device),
-            "group_ids": torch.tensor([r.group for r in rows], device=device),
-            "external": torch.tensor([r.external for r in rows], device=device)
-            if self.objective.uses_external
-            else None,
-            "correct": torch.tensor([r.correct for r in rows], device=device),
-            "planning": flags([r.planning for r in rows]) if "planning" in needs else None,
-            "selected": flags([r.selected for r in rows]) if chosen else None,
-        }
 
     def _apply(self, active: list[Row], step: int) -> float:
         norm = 0.0
         if active:
-            norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.optimizer.max_grad_norm))
+            limit = self.settings.optimizer.max_grad_norm
+            norm = (
+                self.processes.zero.norm()
+                if self.processes.zero is not None
+                else number(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+            )
         if not math.isfinite(norm):
             self.bad_steps += 1
             self.optimizer.zero_grad()
-            if self.bad_steps >= self.settings.max_bad_steps:
+            # DeepSpeed has no public way to forget a gradient.
+            if self.bad_steps >= self.settings.max_bad_steps or self.processes.zero is not None:
                 raise OffleashError(
                     f"step {step}: the gradient was not finite in {self.bad_steps} updates in a row; "
                     "lower optimizer.learning_rate or raise rollout.num_generations"
@@ -357,14 +359,22 @@ class Updater:
             return norm
         self.bad_steps = 0
         if active:
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+            if self.processes.zero is not None:
+                self.processes.zero.step()
+            else:
+                self.optimizer.step()
+                self.optimizer.zero_grad()
         return norm
+
+
+def _ordered(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda r: r.group)
 
 
 def _k3(rows: list[Row]) -> float:
     """Mean over tokens of exp(-d) - 1 + d, d = log pi - log pi_ref."""
-    gaps = [old - ref for r in rows for old, ref in zip(r.old_logprobs or (), r.ref_logprobs or (), strict=True)]
+    pairs = ((r.counted(r.old_logprobs), r.counted(r.ref_logprobs)) for r in rows)
+    gaps = [old - ref for olds, refs in pairs for old, ref in zip(olds, refs, strict=True)]
     return mean([math.expm1(-d) + d for d in gaps])
 
 

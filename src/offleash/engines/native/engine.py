@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from offleash.core import Completion, InputError, OffleashError
-from offleash.engines.base import Request, SamplingSettings, cut
+from offleash.engines.base import Request, SamplingSettings, cut, prompt_ids
 from offleash.engines.native.batch import Asked, Batch, NotFinite, Row
 from offleash.engines.native.cache import Ids
 from offleash.engines.native.fixed import FixedBatch, FixedRows
@@ -62,6 +62,11 @@ class NativeEngine:
         self._fixed = isinstance(self.decoder, Decoder) and self.decoder.stays
         self._kept: FixedRows | None = None
 
+    @property
+    def context(self) -> int:
+        """Tokens of a prompt and its completion together."""
+        return self.decoder.context
+
     def refresh(self) -> None:
         """Read the model's present weights."""
         self.decoder.refresh()
@@ -104,9 +109,9 @@ class NativeEngine:
         """
         if not requests:
             return []
-        ids = {text: tuple(found) for text, found in self.tokenize(r.prompt for r in requests).items()}
         limits = lengths or [self.sampling.max_completion_length] * len(requests)
-        asked = [Asked(ids[r.prompt], r.key, limit) for r, limit in zip(requests, limits, strict=True)]
+        prompts = prompt_ids(requests, self.tokenize)
+        asked = [Asked(ids, r.key, limit) for r, ids, limit in zip(requests, prompts, limits, strict=True)]
         workers = torch.get_num_threads() if self.decoder.device.type == "cpu" else 1
         lock = Lock()
 

@@ -106,16 +106,16 @@ class Decoder:
         biased = q.bias is not None
         return Layer(
             input_norm=self._vector(layer.input_layernorm.weight),
-            qkv=self._matrix(self._paired(q.weight), self._paired(k.weight), _whole(v.weight)),
+            qkv=self._matrix(self._paired(_merged(q)), self._paired(_merged(k)), _merged(v)),
             qkv_bias=self._matrix(self._paired(q.bias), self._paired(k.bias), _whole(v.bias)) if biased else None,
             q_norm=self._vector(self._paired(attention.q_norm.weight)) if normed else None,
             k_norm=self._vector(self._paired(attention.k_norm.weight)) if normed else None,
-            out=self._matrix(_whole(attention.o_proj.weight)),
+            out=self._matrix(_merged(attention.o_proj)),
             out_bias=self._bias(attention.o_proj),
             post_norm=self._vector(layer.post_attention_layernorm.weight),
-            gate_up=self._matrix(_whole(mlp.gate_proj.weight), _whole(mlp.up_proj.weight)),
+            gate_up=self._matrix(_merged(mlp.gate_proj), _merged(mlp.up_proj)),
             gate_up_bias=self._bias(mlp.gate_proj, mlp.up_proj),
-            down=self._matrix(_whole(mlp.down_proj.weight)),
+            down=self._matrix(_merged(mlp.down_proj)),
             down_bias=self._bias(mlp.down_proj),
         )
 
@@ -139,6 +139,15 @@ def _storage(weight: Tensor) -> int:
     """Where a tensor's memory begins; of a sharded one, that of its part here."""
     local = getattr(weight, "to_local", None)
     return (weight if local is None else local()).untyped_storage().data_ptr()
+
+
+def _merged(linear: Any) -> Tensor:
+    """A layer's weight; of one with adapters (peft's LoRA) the sum, since `weight` there is that of the layer below."""
+    weight = _whole(linear.weight)
+    if hasattr(linear, "get_delta_weight") and not linear.merged and not linear.disable_adapters:
+        for adapter in linear.active_adapters:
+            weight = weight + linear.get_delta_weight(adapter).detach()
+    return weight
 
 
 def _whole(weight: Tensor) -> Tensor:

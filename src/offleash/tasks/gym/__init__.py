@@ -1,13 +1,14 @@
-"""The data sets of reasoning-gym as tasks: `reasoning-gym/NAME`. Needs the extra of that name."""
+"""The data sets of reasoning-gym as tasks: `reasoning-gym/NAME`, or `reasoning-gym/NAME:KEY=VALUE,...`. Needs the extra of that name."""
 
 from offleash.tasks.base import Family, register_family
 from offleash.tasks.gym.task import PREFIX, SUCCESS, ReasoningGym, datasets
+from offleash.tasks.gym.variant import read
 
 __all__ = ["SUCCESS", "ReasoningGym", "datasets"]
 
 
 def _make(member: str, place: str) -> ReasoningGym:
-    return ReasoningGym(member if not place else f"{member}:{place}", success=SUCCESS)
+    return ReasoningGym(member, success=SUCCESS, variant=read(place))
 
 
 register_family(

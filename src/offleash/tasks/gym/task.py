@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import math
+import re
+from collections import Counter
 from functools import cache
 from typing import Any, NamedTuple
 
 from offleash.core import InputError, OffleashError, Problem, Verdict, rng, unknown_name
+from offleash.tasks.gym.variant import Variant
 from offleash.tasks.isolation import Failure, Limits, shared
 from offleash.tasks.splits import check_split
 
@@ -22,13 +26,17 @@ PREFIX = "reasoning-gym"
 SUCCESS = 1.0
 """The score from which an answer counts as right: the whole of it. Many data sets give parts for a beginning."""
 SHARES = {"pretrain": 0.25, "train": 0.25, "probe": 0.25, "test": 0.25}
-PROMPT = "{question}\n\nGive the final answer between <answer> and </answer>."
 MAX_ANSWER = 20_000
 _WORKER = "offleash.tasks.gym.worker:"
 _DRAW = Limits(seconds=60.0, wall_seconds=240.0, megabytes=4096)
 _SCORE = Limits(seconds=10.0, wall_seconds=60.0, megabytes=2048)
 _BATCH, _BATCHES = 32, 32
 """Seeds tried in one call for a problem of a split, and calls before giving up."""
+_GUESSED = 4000
+"""Problems whose answers tell how often a number is the answer."""
+_NUMBER = re.compile(r"[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?")
+_SIGN = re.compile(r"(?:^|[^\w)])[-−]$")
+"""A sign before a number; 5-3 ends in 3."""
 
 
 class ReasoningGym:
@@ -37,23 +45,30 @@ class ReasoningGym:
     Args:
         dataset: its name there.
         success: the score from which an answer is right; the scores are the rewards.
+        variant: another configuration (level 0 is then all there is), prompt or answer form. With the answer form `number`
+            a right answer's reward is 1 and any other's 0, and a guess is one who draws an answer of another problem.
     """
 
     version: str
     verifier_version: str
 
-    def __init__(self, dataset: str, success: float) -> None:
+    def __init__(self, dataset: str, success: float, variant: Variant = Variant()) -> None:  # noqa: B008  # frozen
         if not 0 < success <= 1:
             raise InputError(f"success: {success} is not in (0, 1]; scores go from 0 to 1")
         known = _described()
         if dataset not in known:
             raise unknown_name("data set of reasoning-gym", dataset, known)
-        self.dataset, self.success = dataset, success
-        self.name = f"{PREFIX}/{dataset}"
-        self.levels = tuple(range(known[dataset] + 1))
+        self.dataset, self.success, self.variant = dataset, success, variant
+        self.name = f"{PREFIX}/{dataset}" + (f":{variant.name}" if variant.name else "")
+        self.levels = (0,) if variant.config else tuple(range(known[dataset] + 1))
+        for key in variant.config:
+            if key in ("seed", "size") or key not in _fields(dataset):
+                raise unknown_name(f"setting of reasoning-gym's {dataset}", key, _fields(dataset))
+        self._frequency: dict[int, Counter[str]] = {}
         package = importlib.metadata.version("reasoning-gym")
         self.version = f"1+reasoning-gym-{package}"
-        self.verifier_version = f"reasoning-gym-{package}+success-{success:g}"
+        form = "+number" if variant.answer == "number" else ""
+        self.verifier_version = f"reasoning-gym-{package}+success-{success:g}{form}"
 
     def generate(self, key: tuple[str | int, ...], level: int, split: str) -> Problem:
         """See `Task.generate`."""
@@ -61,16 +76,19 @@ class ReasoningGym:
         if level not in self.levels:
             raise InputError(f"level: {self.name} has no level {level}; levels: {', '.join(map(str, self.levels))}")
         seeds = rng.stream(self.name, *key, level, split)
+        # A question has the same split in every variant.
+        where = [self.dataset, self._settings(level)]
         for _ in range(_BATCHES):
             batch = seeds.integers(2**32, size=_BATCH).tolist()
-            found = shared().call(_WORKER + "draw", [self.dataset, level, batch, self.name, split, SHARES], _DRAW)
+            sides = [f"{PREFIX}/{self.dataset}", split, SHARES]
+            found = shared().call(_WORKER + "draw", [*where, batch, *sides], _DRAW)
             if isinstance(found, Failure):
                 raise OffleashError(f"{self.name}, level {level}: its generator failed: {found}")
             if found:
                 return Problem(
                     task=self.name,
                     version=self.version,
-                    prompt=PROMPT.replace("{question}", found["question"]),
+                    prompt=self.variant.text.replace("{question}", found["question"]),
                     answer=found["answer"],
                     level=level,
                     split=split,
@@ -81,11 +99,11 @@ class ReasoningGym:
         )
 
     def verify(self, problem: Problem, text: str) -> Verdict:
-        """See `Task.verify`. The format is `tags` or `bare`; a scorer that raises has not decided."""
-        found = extract(text)
+        """See `Task.verify`. The format is `tags`, `bare`, `number` or `none`; a scorer that raises has not decided."""
+        found = last_number(text) if self.variant.answer == "number" else extract(text)
         if len(found.answer) > MAX_ANSWER:
             return self._verdict(False, 0.0, "", found.form, f"an answer of more than {MAX_ANSWER} characters")
-        where = [self.dataset, problem.meta["level"], problem.meta["seed"]]
+        where = [self.dataset, self._settings(problem.meta["level"]), problem.meta["seed"]]
         score = shared().call(_WORKER + "score", [*where, found.answer], _SCORE)
         shown = " ".join(found.answer.split())[:200]
         if isinstance(score, Failure):
@@ -93,6 +111,8 @@ class ReasoningGym:
         if not math.isfinite(score):
             return self._verdict(None, 0.0, shown, found.form, f"a score of {score}")
         correct = score >= self.success
+        # The parts that some data sets give for an answer with the right digits in it are no signal for a number.
+        score = float(correct) if self.variant.answer == "number" else score
         return self._verdict(correct, score, shown, found.form, "" if correct else f"a score of {score:.4g}")
 
     def _verdict(self, correct: bool | None, reward: float, answer: str, form: str, reason: str) -> Verdict:
@@ -104,11 +124,32 @@ class ReasoningGym:
             raise InputError(
                 f"{self.name}: reasoning-gym gives no solution of its problems, so there are no demonstrations"
             )
-        return f"<answer>{problem.meta['gold']}</answer>"
+        gold = str(problem.meta["gold"])
+        return gold if self.variant.answer == "number" else f"<answer>{gold}</answer>"
 
     def guess(self, problem: Problem) -> float:
-        """See `Task.guess`: NaN, what a blind guess would be is different for each data set."""
-        return math.nan
+        """See `Task.guess`: NaN, what a blind guess would be is different for each data set.
+
+        With the answer form `number` it is the share of problems with the same answer among those that the data set makes:
+        the guess of one who knows how often each answer occurs, and no question.
+        """
+        if self.variant.answer != "number":
+            return math.nan
+        return self._answers(problem.level)[problem.answer] / _GUESSED
+
+    def _answers(self, level: int) -> Counter[str]:
+        """How often each answer occurs in `_GUESSED` problems of a level."""
+        if level not in self._frequency:
+            seeds = rng.stream(self.name, "guess", level).integers(2**32, size=_GUESSED).tolist()
+            found: Any = shared().call(_WORKER + "answers", [self.dataset, self._settings(level), seeds], _DRAW)
+            if isinstance(found, Failure):
+                raise OffleashError(f"{self.name}, level {level}: its generator failed: {found}")
+            self._frequency[level] = Counter(found)
+        return self._frequency[level]
+
+    def _settings(self, level: int) -> int | str:
+        """What the worker makes problems by: a level, or a configuration."""
+        return json.dumps(self.variant.config, sort_keys=True) if self.variant.config else level
 
     def traces(self, key: tuple[str | int, ...], level: int, split: str, count: int) -> list[tuple[str, str]]:
         """See `Task.traces`: answers without reasoning, for the data sets offer no more."""
@@ -117,7 +158,7 @@ class ReasoningGym:
 
 
 class Extracted(NamedTuple):
-    """An answer, and how it was given: between `tags`, or the whole text, `bare`."""
+    """An answer, and how it was given: between `tags`, the whole text `bare`, or a `number` (`none`: there is none)."""
 
     answer: str
     form: str
@@ -136,6 +177,20 @@ def extract(text: str) -> Extracted:
     )
 
 
+def last_number(text: str) -> Extracted:
+    """The last number of a text, with its sign.
+
+    >>> last_number("3 - 4 = -1. Done"), last_number("5-3"), last_number("none")
+    (Extracted(answer='-1', form='number'), Extracted(answer='3', form='number'), Extracted(answer='', form='none'))
+    """
+    found = list(_NUMBER.finditer(text))
+    if not found:
+        return Extracted("", "none")
+    last = found[-1]
+    signed = _SIGN.search(text[max(0, last.start() - 2) : last.start()])
+    return Extracted(f"{'-' if signed else ''}{last.group()}", "number")
+
+
 def datasets() -> list[str]:
     """Every data set that can be a task; InputError where reasoning-gym is not installed."""
     return sorted(_described())
@@ -150,3 +205,12 @@ def _described() -> dict[str, int]:
     if isinstance(found, Failure):
         raise OffleashError(f"reasoning-gym: its data sets cannot be listed: {found}")
     return found
+
+
+@cache
+def _fields(dataset: str) -> tuple[str, ...]:
+    """The fields of a data set's own configuration."""
+    found: Any = shared().call(_WORKER + "fields", [dataset], _DRAW)
+    if isinstance(found, Failure):
+        raise OffleashError(f"{PREFIX}/{dataset}: its settings cannot be listed: {found}")
+    return tuple(found)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
+import importlib.util
 import json
 import re
+import sys
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 from offleash.tasks.splits import canonical, split_of
+
+# pycosat has no wheel and needs a compiler; the package imports it always, and zebra_puzzles alone calls it.
+if importlib.util.find_spec("pycosat") is None:
+    sys.modules["pycosat"] = ModuleType("pycosat")
 
 NO_DATA_SETS = {"composite"}
 """Names that are no data set of their own: composite mixes others."""
@@ -61,8 +69,20 @@ def _levels(name: str) -> int:
     return max((len(attribute.levels) for attribute in create_curriculum(name).attributes.values()), default=0)
 
 
+def fields(name: str) -> list[str]:
+    """The fields of a data set's configuration that a user may set."""
+    from reasoning_gym.factory import DATASETS
+
+    return sorted({field.name for field in dataclasses.fields(DATASETS[name][1])} - {"seed", "size"})
+
+
+def answers(name: str, level: int | str, seeds: list[int]) -> list[str]:
+    """The answers of the problems of these seeds."""
+    return [str(_problem(name, level, seed)[1]["answer"]) for seed in seeds]
+
+
 def draw(
-    name: str, level: int, seeds: list[int], task: str, split: str, shares: Mapping[str, float]
+    name: str, level: int | str, seeds: list[int], task: str, split: str, shares: Mapping[str, float]
 ) -> dict[str, Any] | None:
     """The first seed whose question falls into a split, with its problem; None where there is none."""
     for seed in seeds:
@@ -74,7 +94,7 @@ def draw(
     return None
 
 
-def score(name: str, level: int, seed: int, answer: str) -> float:
+def score(name: str, level: int | str, seed: int, answer: str) -> float:
     """The data set's own score of an answer, where the answer has the form that was asked for."""
     if name in _PARSES and _NO_EXPRESSION.search(answer):
         return 0.0
@@ -91,7 +111,7 @@ def score(name: str, level: int, seed: int, answer: str) -> float:
 
 
 @lru_cache(maxsize=256)
-def _problem(name: str, level: int, seed: int) -> tuple[Any, dict[str, Any]]:
+def _problem(name: str, level: int | str, seed: int) -> tuple[Any, dict[str, Any]]:
     _disarm()
     dataset = _made(name, level, 0 if name in _RESEEDED else seed)
     if name in _RESEEDED:
@@ -100,9 +120,12 @@ def _problem(name: str, level: int, seed: int) -> tuple[Any, dict[str, Any]]:
 
 
 @lru_cache(maxsize=256)
-def _made(name: str, level: int, seed: int) -> Any:
+def _made(name: str, level: int | str, seed: int) -> Any:
+    """The data set at a level, or with a configuration of one's own, as JSON."""
     from reasoning_gym.factory import DATASETS, create_curriculum, create_dataset
 
+    if isinstance(level, str):
+        return create_dataset(name, seed=seed, size=1, **json.loads(level))
     if level == 0:
         return create_dataset(name, seed=seed, size=1)
     curriculum = create_curriculum(name)

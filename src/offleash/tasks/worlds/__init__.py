@@ -6,7 +6,7 @@ from offleash.tasks.worlds.household import HouseholdRules
 from offleash.tasks.worlds.repair import RepairRules
 from offleash.tasks.worlds.rules import Acted, Drawn, Game, Rules
 from offleash.tasks.worlds.tags import Reply, parse
-from offleash.tasks.worlds.transcript import Tokens, Transcript, Turn, episode, episodes, tokens
+from offleash.tasks.worlds.transcript import Playing, Tokens, Transcript, Turn, episode, episodes, read, tokens
 from offleash.tasks.worlds.world import World
 
 HOUSEHOLD = register(World(HouseholdRules()))
@@ -25,6 +25,7 @@ __all__ = [
     "EpisodeError",
     "Game",
     "HouseholdRules",
+    "Playing",
     "RepairRules",
     "Reply",
     "Result",
@@ -37,5 +38,6 @@ __all__ = [
     "episode",
     "episodes",
     "parse",
+    "read",
     "tokens",
 ]

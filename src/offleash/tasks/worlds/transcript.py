@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from offleash.core import InputError, Problem, Verdict
@@ -54,7 +54,7 @@ class Transcript:
 Policy = Callable[[str], str]
 """The text so far -> the model's reply; what follows the world's `turn_end` is cut off."""
 BatchPolicy = Callable[[Sequence[Transcript]], Sequence[str | Turn]]
-"""The same for several episodes at once; a Turn carries its tokens, which must spell no more than the reply up to `turn_end`."""
+"""The same for several episodes at once; a Turn carries its tokens, which spell the reply up to `turn_end`."""
 
 
 def episode(world: World, problem: Problem, policy: Policy) -> Transcript:
@@ -68,20 +68,59 @@ def episodes(world: World, problems: Sequence[Problem], policy: BatchPolicy) -> 
     Raises:
         InputError: the policy gives another number of replies than it was asked for.
     """
-    played = [world.start() for _ in problems]
-    found = [Transcript(p, (Turn("world", e.reset(p)),)) for p, e in zip(problems, played, strict=True)]
-    while waiting := [i for i, e in enumerate(played) if not e.done]:
-        replies = policy([found[i] for i in waiting])
+    table = [Playing(world, problem) for problem in problems]
+    while waiting := [playing for playing in table if not playing.over]:
+        replies = policy([playing.transcript for playing in waiting])
         if len(replies) != len(waiting):
             raise InputError(f"policy: gave {len(replies)} replies for {len(waiting)} episodes; give one each")
-        for i, reply in zip(waiting, replies, strict=True):
-            said = reply if isinstance(reply, Turn) else Turn("model", reply)
-            said = said._replace(role="model", text=world.turn(said.text))
-            result = played[i].step(said.text)
-            heard = Turn("world", world.answer(result.observation, result.done))
-            verdict = world.judge(played[i]) if result.done else None
-            found[i] = Transcript(found[i].problem, (*found[i].turns, said, heard), tuple(played[i].steps), verdict)
-    return found
+        for playing, reply in zip(waiting, replies, strict=True):
+            playing.say(reply)
+    return [playing.transcript for playing in table]
+
+
+class Playing:
+    """One episode on its way."""
+
+    def __init__(self, world: World, problem: Problem) -> None:
+        self.world, self.episode = world, world.start()
+        self.transcript = Transcript(problem, (Turn("world", self.episode.reset(problem)),))
+
+    @property
+    def over(self) -> bool:
+        """Whether it has its verdict."""
+        return self.transcript.verdict is not None
+
+    def say(self, reply: str | Turn) -> Turn:
+        """The model's turn; returns what the world answers."""
+        said = reply if isinstance(reply, Turn) else Turn("model", reply)
+        said = said._replace(role="model", text=self.world.turn(said.text))
+        result = self.episode.step(said.text)
+        heard = Turn("world", self.world.answer(result.observation, result.done))
+        self._now((*self.transcript.turns, said, heard), result.done)
+        return heard
+
+    def label(self, token_ids: tuple[int, ...]) -> None:
+        """Say which tokens the world's last answer is to the model."""
+        *before, heard = self.transcript.turns
+        self.transcript = replace(self.transcript, turns=(*before, heard._replace(token_ids=token_ids)))
+
+    def stop(self) -> None:
+        """End it here, with the verdict that it has earned so far."""
+        self._now(self.transcript.turns, True)
+
+    def _now(self, turns: tuple[Turn, ...], over: bool) -> None:
+        verdict = self.world.judge(self.episode) if over else None
+        self.transcript = Transcript(self.transcript.problem, turns, tuple(self.episode.steps), verdict)
+
+
+def read(world: World, problem: Problem, text: str) -> Transcript:
+    """The transcript of an episode's text (`World.gold`, a stored completion), with the world's answers where it has none."""
+    playing = Playing(world, problem)
+    for start, end in world.replay(problem, text).turns:
+        playing.say(text[start:end])
+    if not playing.over:
+        playing.stop()
+    return playing.transcript
 
 
 class Tokens(NamedTuple):

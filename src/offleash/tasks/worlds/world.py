@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from offleash.core import Problem, Verdict, rng
 from offleash.tasks.annotations import Step
@@ -13,11 +13,14 @@ from offleash.tasks.worlds.episode import Episode
 from offleash.tasks.worlds.rules import Game, Rules
 from offleash.tasks.worlds.tags import Reply
 
+DETOURS = 0.3
+"""Chance of a detour before each command of a trace."""
 INVALID = -0.1
 """Reward of an invalid step, where steps are not tagged."""
 MAX_CHARS = 200_000
 """Of a text to be judged; what comes after is not read."""
 _PROMPT = "\n> "
+_THOUGHTS = {"planning": "Next.", "explore": "Search.", "monitor": "Going on."}
 
 
 class Replayed(NamedTuple):
@@ -25,6 +28,15 @@ class Replayed(NamedTuple):
 
     episode: Episode
     turns: list[tuple[int, int]]
+
+
+def _solves(game: Game, state: Any, commands: list[str]) -> bool:
+    """Whether these commands solve the game from here, all of them needed."""
+    for command in commands:
+        if game.over(state):
+            return False
+        state = game.act(state, command).state
+    return game.solved(state)
 
 
 class World:
@@ -89,9 +101,9 @@ class World:
         """An observation as it follows a model's turn in a text."""
         return ("\n" if self.tagged else "") + observation + ("\n" if done else _PROMPT)
 
-    def say(self, command: str) -> str:
-        """A turn that gives this command."""
-        return f"<planning>Next.</planning><action>{command}</action>" if self.tagged else command + "\n"
+    def say(self, command: str, kind: str = "planning") -> str:
+        """A turn that gives this command; where turns are tagged, of this kind."""
+        return f"<{kind}>{_THOUGHTS[kind]}</{kind}><action>{command}</action>" if self.tagged else command + "\n"
 
     def replay(self, problem: Problem, text: str) -> Replayed:
         """Play the turns of a text again; what follows the end of the episode is not read."""
@@ -115,14 +127,26 @@ class World:
         """The verdict of an episode."""
         done = "; ".join(step.action for step in episode.steps if step.valid)
         n = episode.counts()
-        reason = f"not solved in {n['steps']} steps, {n['invalid']} invalid, {n['repeated']} repeated"
+        cut = "" if episode.done else ", not played to its end"
+        reason = f"not solved in {n['steps']} steps, {n['invalid']} invalid, {n['repeated']} repeated{cut}"
         form = "none" if not done else "tagged" if self.tagged and not n["malformed"] else "commands"
         solved = episode.solved
         return Verdict(solved, float(solved), done, form, "" if solved else reason, self.verifier_version)
 
     def gold(self, problem: Problem, key: tuple[str | int, ...] = ()) -> str:
-        """See `Task.gold`: the turns of a solution with the world's answers between them, as in an episode."""
-        return "".join(self._dialogue(problem, [self.say(command) for command in self.game(problem).gold()]))
+        """See `Task.gold`: the turns of a solution with the world's answers between them, as in an episode.
+
+        Tagged turns plan; with a key, which of `planning`, `explore` and `monitor` a turn is, is drawn.
+        """
+        return self._told(problem, self.game(problem).gold(), key)
+
+    def _told(self, problem: Problem, commands: list[str], key: tuple[str | int, ...]) -> str:
+        kinds = list(_THOUGHTS)
+        turns = [
+            self.say(command, kinds[rng.key64("kind", *key, i) % len(kinds) if key else 0])
+            for i, command in enumerate(commands)
+        ]
+        return "".join(self._dialogue(problem, turns))
 
     def _dialogue(self, problem: Problem, turns: list[str]) -> Iterator[str]:
         episode = self.start()
@@ -137,9 +161,34 @@ class World:
         return self.game(problem).chance(problem.meta["max_steps"])
 
     def traces(self, key: tuple[str | int, ...], level: int, split: str, count: int) -> list[tuple[str, str]]:
-        """See `Task.traces`. A trainer on them should mask the world's answers (`tokens`)."""
-        problems = (self.generate(("traces", *key, i), level, split) for i in range(count))
-        return [(problem.prompt, self.gold(problem)) for problem in problems]
+        """See `Task.traces`: solutions with detours, some of them invalid, so that who learns from them has seen how to go on.
+
+        A trainer on them should mask the world's answers (`tokens`).
+        """
+        keys: list[tuple[str | int, ...]] = [("traces", *key, i) for i in range(count)]
+        problems = [self.generate(one, level, split) for one in keys]
+        return [
+            (problem.prompt, self._told(problem, self._wandering(problem, one), one))
+            for problem, one in zip(problems, keys, strict=True)
+        ]
+
+    def _wandering(self, problem: Problem, key: tuple[str | int, ...]) -> list[str]:
+        """Commands of a solution with others in between that do not stand in its way."""
+        game, generator = self.game(problem), rng.stream("detours", problem.id, *key)
+        found: list[str] = []
+        gold, state = tuple(game.gold()), game.initial()
+        left = list(gold)
+        while left:
+            if generator.random() < DETOURS and len(found) + len(left) < problem.meta["max_steps"]:
+                options = gold if generator.random() < 0.5 else list(game.commands(state))
+                command = options[int(generator.integers(len(options)))]
+                after = game.act(state, command).state
+                if _solves(game, after, left):
+                    found.append(command)
+                    state = after
+            found.append(left.pop(0))
+            state = game.act(state, found[-1]).state
+        return found
 
     def steps(self, problem: Problem, text: str, verdict: Verdict) -> list[Step]:
         """See `HasSteps.steps`: a step a turn, up to the next one's start.
