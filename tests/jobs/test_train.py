@@ -105,3 +105,14 @@ def test_tokens_and_flops_add_up(tmp_path: Path) -> None:
 
     totals = Totals.of(1000, [{"num_tokens": 10, "total_flos": 5.0}])
     assert totals.add(sampled=20, trained=3) == {"num_tokens": 30, "total_flos": 5.0 + 1000 * (40 + 18)}
+
+
+def test_kept_rollouts_are_audited_as_a_store(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert cli.run(["train", str(recipe), *SMALL, "rollout.keep=true", "--out", str(out)]) == 0
+    capsys.readouterr()
+    assert cli.run(["audit", f"{out}#step_2", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["a"]["samples"]["all"] == 2 * 4
+    assert cli.run(["audit", str(out)]) == 2
+    assert "holds 2 models; choose one" in capsys.readouterr().err

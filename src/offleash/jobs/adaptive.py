@@ -73,6 +73,7 @@ class _Study:
 
     def __init__(self, texts: Sequence[str], order: Order) -> None:
         from offleash import tasks
+        from offleash.engines.episodes import stops_of
         from offleash.jobs.sample import choose, source
         from offleash.store import open_or_create
 
@@ -82,7 +83,7 @@ class _Study:
         self.problems: list[Problem] = choose(self.task, order.level, order.split, order.seed, order.problems)
         self.names = [labels(texts)[text] for text in texts]
         self.sources = [
-            source(folder_of(text), name, order.temperature, order.max_completion_length)
+            source(folder_of(text), name, order.temperature, order.max_completion_length, stop=stops_of(self.task))
             for text, name in zip(texts, self.names, strict=True)
         ]
         if self.sources[0].ids.model == self.sources[1].ids.model:

@@ -161,6 +161,8 @@ def _in_study(study: Study, label: str, selection: Selection, name: str = "") ->
 def _of_run(text: str, checkpoint: str, selection: Selection) -> Place:
     path, _ = place(text)
     found = study_of(path)
+    if found is None and (path / "samples").is_dir():  # rollouts that training kept
+        return _in_store(Store(path), checkpoint, selection, f"{path.name} at {checkpoint}" if checkpoint else "")
     if found is None:
         raise InputError(
             f"the run {str(path)!r} has not been measured; `offleash sample --model {path}/checkpoints/step_N ... --out "

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from offleash import nn, tasks
 from offleash.boundary.likelihood import SolutionProbability, solution_probability
 from offleash.core import InputError, Problem
+from offleash.engines.episodes import stops_of
 from offleash.jobs.display import progress
 from offleash.jobs.sides import Selection, look_for_verdicts
 from offleash.store import Store, read_study
@@ -63,6 +64,9 @@ def run(
     if table.num_rows == 0 or not any(table["correct"].to_pylist()):
         raise InputError(f"{b}: has no correct sample here, so there is no solution to read")
     problems = {s.problem.id: s.problem for s in trained.store.problems()}
+    for name in sorted({problems[i].task for i in table["problem_id"].to_pylist()}):
+        if stops_of(tasks.get(name)):
+            raise InputError(f"{b}: {name} is played in turns; what was sampled is not what follows the prompt alone")
     listed = _solutions(table, problems) if exact else {}
     model, tokenizer = nn.load(str(base.record["path"]))
     if nn.identity(model, tokenizer) != base.record["id"]:

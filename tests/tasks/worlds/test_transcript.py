@@ -24,8 +24,9 @@ from offleash.tasks.worlds import (
     episodes,
     tokens,
 )
+from offleash.training.episodes import Member
 from offleash.training.groups import annotate, check_annotations
-from offleash.training.rollout import Member, Rollout
+from offleash.training.rollout import Rollout
 
 
 def letters(text: str) -> list[int]:

@@ -207,7 +207,7 @@ class Rewrite(Procedural):
 
     name = "rewriting"
     levels = tuple(SIZES)
-    main_level = 2
+    main_level = 3
     about = "a sentence again in plain words and short; open-ended, with a reference"
     formats = (
         Format("direct", 0.6, _direct, re.compile(f"(?P<answer>{_WORDS})")),
