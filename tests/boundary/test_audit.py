@@ -92,6 +92,7 @@ def test_interval_of_kappa_covers() -> None:
     assert 0.925 <= held / 1000 <= 0.975
 
 
+@pytest.mark.slow
 def test_trap_samples_of_one_problem_are_not_independent() -> None:
     """30 problems of 10 samples; on a tenth of the problems the second verifier passes everything. Standard error 1.3%."""
     generator = np.random.default_rng(0)
@@ -182,6 +183,7 @@ def test_correction_is_unbiased() -> None:
     )
 
 
+@pytest.mark.slow
 def test_corrected_interval_covers_with_the_rate_audited() -> None:
     """Both sources: 100 problems, and an audit of 400 wrong samples. Standard error of 300 sets: 1.3%."""
     generator = np.random.default_rng(3)

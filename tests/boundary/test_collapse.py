@@ -290,6 +290,7 @@ def test_trap_lengths_on_a_step_between_whole_numbers() -> None:
     assert length_ratio(np.full(1000, 512), cut)[0.5].value == pytest.approx(2, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_value_lies_in_its_interval() -> None:
     generator = np.random.default_rng(1)
     for seed in range(80):
@@ -329,6 +330,7 @@ def test_one_problem_alone_has_no_interval_of_lengths() -> None:
     assert got.value == pytest.approx(0.5) and math.isnan(got.low) and "alone has no interval" in got.method
 
 
+@pytest.mark.slow
 def test_length_interval_covers_whole_numbers() -> None:
     """40 problems of 8 samples that take 20 to 26 tokens, alike on both sides: the ratio is 1. Standard error of 120 sets: 2%."""
     generator = np.random.default_rng(0)

@@ -66,6 +66,7 @@ ORDINARY = [("u-shaped", 1), ("u-shaped", 8), ("u-shaped", 32), ("u-shaped", 64)
             ("3% possible", 64), ("all 0.2%", 64), ("half impossible", 1)]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "k"), ORDINARY)
 def test_pass_at_k_interval_covers(name: str, k: int) -> None:
     """Between 92% and 98%, plus one Monte Carlo standard error (2,000 sets: 0.5%) above."""
@@ -78,6 +79,7 @@ EXTREME = [("middling", 64), ("easy", 8), ("easy", 64), ("alike", 1), ("alike", 
            ("all 90%", 8)]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "k"), EXTREME)
 def test_pass_at_k_interval_is_safe_near_0_and_1(name: str, k: int) -> None:
     """At least 92%, and no wider than Clopper-Pearson for 100 agreeing problems plus a little (0.036)."""
@@ -85,6 +87,7 @@ def test_pass_at_k_interval_is_safe_near_0_and_1(name: str, k: int) -> None:
     assert inside >= 0.92 and width < 0.05
 
 
+@pytest.mark.slow
 def test_trap_the_percentile_bootstrap_collapses_near_1() -> None:
     inside, _, naive = covered("easy", 8)
     assert naive < 0.7 and inside > 0.92
@@ -92,6 +95,7 @@ def test_trap_the_percentile_bootstrap_collapses_near_1() -> None:
     assert naive < 0.3 and inside > 0.92
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problems", [10, 30, 400])
 @pytest.mark.parametrize("name", ["u-shaped", "middling", "3% impossible"])
 def test_pass_at_k_interval_at_other_sizes(name: str, problems: int) -> None:
@@ -116,6 +120,7 @@ def one_pair(generator: np.random.Generator, name: str, change: str, problems: i
     return Counts(ids, generator.binomial(n, p), total), Counts(ids, generator.binomial(n, q), total.copy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "change"), PAIRS)
 def test_difference_band_covers_all_k_at_once(name: str, change: str) -> None:
     """At least 92% jointly over k, and 92% at each k (standard error of 250 sets: 1.4%)."""
@@ -151,6 +156,7 @@ def test_false_alarms_of_the_verdict(name: str) -> None:
     assert alarms / sets <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / sets)
 
 
+@pytest.mark.slow
 def test_power() -> None:
     """300 problems, 12% of the solvable ones lost: found nearly always. The reverse is found as an expansion."""
     generator = np.random.default_rng(14)

@@ -94,6 +94,7 @@ def test_token_entropy_counts_every_problem_once() -> None:
     assert (alike.value, alike.low, alike.high) == (1, 0, math.inf)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["lognormal", "gamma", "mixed"])
 def test_token_entropy_interval_covers(shape: str) -> None:
     generator = np.random.default_rng(1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 # scipy is imported where it is used, and only the part that is used.
 FORBIDDEN = ("torch", "transformers", "accelerate", "scipy.special", "scipy.stats", "scipy.optimize", "scipy.linalg", "pandas",
              "pyarrow", "duckdb", "pydantic", "typer", "rich", "jinja2", "matplotlib", "plotly")  # fmt: skip
@@ -31,6 +33,7 @@ def test_measuring_loads_no_torch_and_no_tables() -> None:
     assert fresh(code).split() == []
 
 
+@pytest.mark.slow
 def test_import_costs_no_more_than_scipy() -> None:
     """CPU time of the whole import, at most that of numpy and scipy.stats in this run (about a quarter, best of three each)."""
 

@@ -75,6 +75,7 @@ def test_r0_is_fitted_from_the_first_row() -> None:
     assert (late.R0, late.A.value) == pytest.approx((0.35, 0.61), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_trap_the_ceiling_is_open_before_the_midpoint(seed: int) -> None:
     """C_mid 10.9k, noise .004: to 8k nothing can be said of A, to 50k much (a grid's point estimate: sd .08 and .004)."""
@@ -213,6 +214,7 @@ def entropy_coverage(n: int, rho: float, sets: int) -> tuple[float, float]:
     return held / sets, plain / sets
 
 
+@pytest.mark.slow
 def test_interval_of_the_ceiling_at_no_entropy_covers() -> None:
     """Correlated steps; standard error of 80 sets: 2.4%. Taken as independent they give about 75%."""
     held, plain = entropy_coverage(30, 0.5, 80)

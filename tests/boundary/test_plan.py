@@ -114,6 +114,7 @@ def test_what_cannot_be_had_is_said() -> None:
     assert got.problems == got.draws == 0 and "even 5000 problems" in got.reason and got.needed == {8: None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", sorted(SPREADS))
 def test_lower_ends_are_those_of_the_test(spread: str) -> None:
     """Without a bootstrap: within a twelfth of its half-width of the interval that `difference` gives, and an eighth of the band."""
@@ -161,6 +162,7 @@ def test_the_tail_of_the_band_is_that_of_a_study() -> None:
     assert band_tail(curves[:, :1]) == pytest.approx(0.025, rel=0.05) and band_tail(0 * curves) == pytest.approx(0.025)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shapes", "spread", "shift", "problems", "n"),
                          [((0.3, 0.7), "all", -0.06, 150, 16), ((0.3, 0.7), "few", 0.07, 150, 16),
                           ((0.3, 2.0), "all", -0.05, 187, 32)])  # fmt: skip

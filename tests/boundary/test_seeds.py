@@ -146,6 +146,7 @@ def test_bad_input() -> None:
         seed_difference(methods, base, level=95.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "by_seed"), [(3, 0.0), (3, 0.8), (5, 0.3)])
 def test_the_band_covers(seeds: int, by_seed: float) -> None:
     """40 sets of 80 problems: at least 95% less two standard errors (3.4%), at all k at once. The proof has 300 sets."""

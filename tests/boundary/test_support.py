@@ -140,6 +140,7 @@ def test_evidence_grows_with_the_count_and_preserved_problems_do_not_loosen_it()
     assert confidence[1] == pytest.approx(1 - min(1.0, fisher_increase(0, 64, 6, 64) * 50 / 2))
 
 
+@pytest.mark.slow
 def test_false_discoveries_under_the_null() -> None:
     generator = np.random.default_rng(9)
     sets = 300

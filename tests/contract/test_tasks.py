@@ -162,6 +162,7 @@ def test_a_split_that_is_unknown_is_an_input_error(task):
         task.generate((0,), task.levels[0], "dev")
 
 
+@pytest.mark.slow
 def test_the_guess_is_a_probability_or_unknown(task):
     for problem in some(task, 2):
         guess = task.guess(problem)
@@ -199,6 +200,7 @@ def test_tasks_are_light_until_they_are_used():
     assert done.stdout.split() == []
 
 
+@pytest.mark.slow
 def test_verifying_loads_no_torch_either():
     code = (
         "import sys\nfrom offleash import tasks\n"

@@ -79,6 +79,7 @@ def drawn_tokens(draw: np.random.Generator, group: GroupBatch, width: int, sprea
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "overrides"), ROWS, ids=lambda v: v if isinstance(v, str) else ",".join(v) or "row")
 @settings(max_examples=20)
 @given(

@@ -91,6 +91,7 @@ def test_text_and_tree_correspond_one_to_one() -> None:
     assert len({render(t) for t in trees}) == len(trees) == len(shapes(4)) * 24 * 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [2, 3, 4, 5, 6])
 def test_generated_problems_keep_their_promises(level: int) -> None:
     spec = LEVELS[level]
@@ -104,6 +105,7 @@ def test_generated_problems_keep_their_promises(level: int) -> None:
         assert 0 < COUNTDOWN.guess(problem) < 1
 
 
+@pytest.mark.slow
 def test_gold_is_uniform_over_solutions() -> None:
     problem = COUNTDOWN.make((2, 3, 4), 14, level=2)
     solutions = sorted({t for t in map(render, (t for t in all_trees((2, 3, 4)) if value(t) == 14)) if "(" not in t})
@@ -140,6 +142,7 @@ def test_traces_are_accepted_and_repeatable() -> None:
         assert problem.prompt == prompt and COUNTDOWN.verify(problem, text).correct
 
 
+@pytest.mark.slow
 def test_chance_pass_at_256_is_at_most_04() -> None:
     """The level was chosen so that breadth at k = 256 is not luck: 0.32 on these 150 problems."""
     guesses = np.array([COUNTDOWN.guess(p) for p in itertools.islice(tasks.problems(COUNTDOWN, 5, "test", 0), 150)])

@@ -134,6 +134,7 @@ def test_partial_scores_are_rewards_and_no_success():
     assert lenient.verify(problem, part).correct is True and lenient.verifier_version != task.verifier_version
 
 
+@pytest.mark.slow
 @installed
 @pytest.mark.parametrize(
     ("dataset", "wrong"),

@@ -11,6 +11,7 @@ from offleash.theory.flow import flow, overtaking, time
 START = np.array([0.30, 0.02, 0.68])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rewards", [(0.8, 1.0, 0.0), (1.0, 1.0, 0.0), (0.0, 1.0, 0.3), (0.5, 0.5, 0.5)])
 @pytest.mark.parametrize("s", [0.5, 20.0, 200.0])
 def test_against_the_equation(rewards, s):

@@ -36,6 +36,7 @@ def test_a_look_up_is_the_gradient_on_the_same_group(name):
     np.testing.assert_allclose(got, expected, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grpo", "grpo-n"])
 def test_a_run_is_the_presets_run(name):
     """Thirty steps under three seeds, drawn from the same stream, each by the preset's loss."""

@@ -29,20 +29,24 @@ def held(statement):
 # ------------------------------------------------------------------------------------------------------- two-stage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statement", [lemmas.expected_rule, lemmas.unsampled], ids=lambda f: f.__name__)
 def test_update_rules(statement):
     held(statement())
 
 
+@pytest.mark.slow
 def test_the_logit_update_of_some_presets():
     assert {"grpo", "rloo", "nsr", "gspo-n", "kl-cov"} <= set(lemmas.plain_presets())
     assert held(lemmas.logit_update(["grpo", "rloo", "nsr", "gspo-n", "kl-cov"]))["presets"] == 5
 
 
+@pytest.mark.slow
 def test_the_first_move():
     assert held(lemmas.first_move(("grpo",), points=8))["starts"] == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "median"), two_stage.REFERENCE_STEPS.items())
 def test_medians_of_the_toy(group, median):
     """1145, 699, 568, 471 steps for G = 2, 3, 5, 10, medians of 20 seeds: within the spread of such medians here."""
@@ -56,32 +60,38 @@ def test_medians_of_the_toy(group, median):
     assert low <= median <= high
 
 
+@pytest.mark.slow
 def test_full_finds_the_rare_and_dips():
     numbers = held(two_stage.full_finds_the_rare(SHORT))
     assert numbers["found_3"] == numbers["found_10"] == 12
     assert 0.008 < numbers["lowest_10"] < 0.012  # 0.02 to about 0.011 in the earlier simulation
 
 
+@pytest.mark.slow
 def test_negative_only_does_not():
     numbers = held(two_stage.negative_only_does_not(SHORT))
     assert numbers["found"] == 0 and 0.0005 < numbers["best_at_the_end"] < 0.003  # about 0.001
     assert numbers["earliest_median_step_ahead"] >= 20 and numbers["latest_median_step_ahead"] <= 50  # 23 to 41
 
 
+@pytest.mark.slow
 def test_binary_rewards_leave_no_second_stage():
     numbers = held(two_stage.binary_has_no_second_stage(SHORT))
     assert numbers["share_grpo"] == pytest.approx(0.001, abs=0.0006)
 
 
+@pytest.mark.slow
 def test_the_closed_form():
     assert held(two_stage.closed_form(SHORT))["overtakes_at_s"] == pytest.approx(700 / 3)
 
 
+@pytest.mark.slow
 def test_positives_and_negatives():
     assert held(two_stage.negatives_are_the_same_mean())["factor_w-reinforce"] == pytest.approx(1.1)
     held(two_stage.positives_lose_by_luck(SHORT))
 
 
+@pytest.mark.slow
 def test_three_answers_are_asked_for():
     with pytest.raises(InputError, match="three answers"):
         two_stage.study(two_stage.Settings(rewards=(1.0, 0.0)))
@@ -90,10 +100,12 @@ def test_three_answers_are_asked_for():
 # --------------------------------------------------------------------------------------------------- methods, phase
 
 
+@pytest.mark.slow
 def test_one_family_on_policy():
     held(methods.same_on_policy())
 
 
+@pytest.mark.slow
 def test_what_methods_do():
     """A few of them from a start ten times commoner, in fewer steps."""
     s = methods.Settings(start=(0.30, 0.10, 0.60), steps=100, seeds=3, rate=0.3)
@@ -102,6 +114,7 @@ def test_what_methods_do():
     assert ends["rl-plus"].median <= ends["grpo"].median and ends["kl"].end < ends["grpo"].end
 
 
+@pytest.mark.slow
 def test_a_small_phase_diagram():
     s = phase.Settings(cells=8, coarse=2, coarse_seeds=1, seeds=6, steps=400)
     found = {name: phase.graded(name, s) for name in ("grpo", "grpo-n")}
@@ -116,6 +129,7 @@ def test_a_small_phase_diagram():
 # --------------------------------------------------------------------------------------------------------- entropy
 
 
+@pytest.mark.slow
 def test_entropy_statements():
     s = entropy.Settings(seeds=4)
     assert held(entropy.first_order(s)[0])["median_relative_error_at_0.001"] < 1e-3
@@ -129,6 +143,7 @@ def test_entropy_statements():
 # -------------------------------------------------------------------------------------------------------------- kl
 
 
+@pytest.mark.slow
 def test_kl_closed_forms_by_hand():
     """Two answers: odds times e^(1/beta); and pi = beta q / (lambda - r) with lambda the root of a quadratic."""
     q, r = torch.tensor([0.7, 0.3], dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64)
@@ -153,6 +168,7 @@ def test_kl_statements():
     held(kl.grpo_rests_elsewhere(s))
 
 
+@pytest.mark.slow
 def test_bases_and_rewards_match():
     with pytest.raises(InputError, match="rewards: 2 for 4"):
         kl.study(kl.Settings(rewards=(0.0, 1.0)))
@@ -161,6 +177,7 @@ def test_bases_and_rewards_match():
 # ----------------------------------------------------------------------------------------------------------- leash
 
 
+@pytest.mark.slow
 def test_leash_statements():
     s = leash.Settings(steps=200, seeds=4, patience=150, vocab=100)
     assert held(leash.out_of_reach(s))["found"] == 0
@@ -171,6 +188,7 @@ def test_leash_statements():
     held(leash.more_mean_less_spread(300))
 
 
+@pytest.mark.slow
 def test_demonstrations_reach_further():
     s = leash.Settings(patience=60, vocab=100)
     statement, steps, rates = leash.demonstrations(s, points=3)
@@ -181,6 +199,7 @@ def test_demonstrations_reach_further():
 # ---------------------------------------------------------------------------------------------------- normalisation
 
 
+@pytest.mark.slow
 def test_normalisation_statements():
     s = normalisation.Settings(steps=120, seeds=3)
     numbers = held(normalisation.lucky_weight())
@@ -189,6 +208,7 @@ def test_normalisation_statements():
     assert held(normalisation.shortcut_share(s))["share_of_guesses"] == pytest.approx(0.01 / 0.0105)
 
 
+@pytest.mark.slow
 def test_lucky_guesses_take_over():
     s = normalisation.Settings(steps=250, seeds=6, rate=0.3)
     path = normalisation.run(s, "deviation (GRPO)")
@@ -199,6 +219,7 @@ def test_lucky_guesses_take_over():
 # --------------------------------------------------------------------------------------------------------- formats
 
 
+@pytest.mark.slow
 def test_format_laws():
     s = formats.Settings(betas=(1.0,), steps=300, seeds=2, rate=0.3)
     held(formats.law_is_the_optimum(s))
@@ -211,6 +232,7 @@ def test_a_penalty_token_by_token():
     held(formats.tokens_rest_elsewhere(formats.Settings()))
 
 
+@pytest.mark.slow
 def test_formats_match():
     with pytest.raises(InputError, match="prior, accuracy"):
         formats.world_of(formats.Settings(prior=(0.5, 0.5)))

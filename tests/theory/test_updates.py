@@ -54,6 +54,7 @@ def test_the_mean_update_is_that_of_the_contract(name):
     assert torch.allclose(expected_update(objective, TREE, policy, group), expected, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(filter(works_alone, PRESETS)))
 def test_sampled_updates_average_to_the_exact_one(name):
     """Within 4 standard errors in every logit; and the moves of a context's logits sum to 0."""

@@ -19,7 +19,9 @@ Stopped at any moment, the same command fills in what is missing; a larger --n a
 
 
 def sample(
-    model: Annotated[str, typer.Option(help="A model folder, `base` for the embedded one, or a server's model.")],
+    model: Annotated[
+        str, typer.Option(help="A model folder, `base` or `base:families` for an embedded one, or a server's model.")
+    ],
     task: Annotated[str, typer.Option(help="A task of `offleash tasks`.")],
     n: Annotated[int, typer.Option(help="Verified completions of each problem.")],
     out: Annotated[Path, typer.Option(help="Store folder, new or to be filled up.")],

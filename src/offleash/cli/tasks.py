@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,7 +39,8 @@ def tasks(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="First measure how often verifiers accept what is no answer, on the embedded bases, and write FILE.",
+            help="First measure how often verifiers accept what is no answer, on the embedded bases, and write FILE; and the chance "
+            "baselines, into guesses.json beside it.",
             show_default=False,
         ),
     ] = None,
@@ -48,7 +48,7 @@ def tasks(
 ) -> None:
     """The tasks, their chance baselines, and how often their verifiers accept what is no answer."""
     from offleash.cli.output import print_json, print_table
-    from offleash.jobs import false_positives
+    from offleash.jobs import false_positives, guesses
     from offleash.tasks import families, get, names
 
     known = {family.name: family for family in families()}
@@ -61,6 +61,8 @@ def tasks(
             typer.echo(_wrapped(f"{len(members)} tasks, each {family.name}/NAME:", members))
         return
     measured = {row["task"]: row for row in false_positives.run(measure)} if measure else false_positives.load()
+    if measure:
+        guesses.record(measure.with_name("guesses.json"))
     rows = [_row(get(chosen), measured_on, measured) for chosen in ([name] if name else names())]
     if as_json:
         print_json({"tasks": rows, "families": [] if name else [_family(family, None) for family in known.values()]})
@@ -95,6 +97,8 @@ def _family(family: Family, members: list[str] | None) -> dict[str, Any]:
 
 
 def _row(task: Task, measured_on: int, measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    from offleash.jobs import guesses
+
     found = measured.get(task.name, {})
     current = (
         found.get("verifier_version") == task.verifier_version
@@ -105,41 +109,11 @@ def _row(task: Task, measured_on: int, measured: dict[str, dict[str, Any]]) -> d
         "verifier_version": task.verifier_version,
         "levels": [
             {
-                **_level(task, level, measured_on),
+                **guesses.of(task, level, measured_on),
                 "false_positives": found if current and found["level"] == level else None,
             }
             for level in task.levels
         ],
-    }
-
-
-def _level(task: Task, level: int, measured_on: int) -> dict[str, Any]:
-    """Mean chance that one blind guess is right, over the first problems of the probe split, or of test where there is none."""
-    from offleash.core import InputError, OffleashError
-    from offleash.tasks import problems
-
-    found, why = [], ""
-    for split in ("probe", "test"):
-        try:
-            for problem in itertools.islice(problems(task, level, split, 0), measured_on):
-                found.append(problem)
-        except InputError as error:  # no such problems, or fewer than that
-            why = str(error)
-        except OffleashError as error:
-            why = str(error)
-            break
-        if found:
-            break
-    if not found and level == task.levels[0]:
-        raise InputError(why)
-    mean = sum(map(task.guess, found)) / len(found) if found else math.nan
-    known = not math.isnan(mean)
-    return {
-        "level": level,
-        "guess": mean if known else None,
-        "reason": "" if known else why if not found else "the chance of a blind guess is not known for this task",
-        "measured_on": len(found),
-        "example": found[0].prompt if found else "",
     }
 
 

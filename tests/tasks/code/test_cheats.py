@@ -184,6 +184,7 @@ def f(x):
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tests", [CALLS, CODE], ids=["calls", "code"])
 @pytest.mark.parametrize("cheat", CHEATS)
 def test_cheat_is_judged_wrong(sandbox: Sandbox, cheat: str, tests: dict) -> None:

@@ -65,6 +65,7 @@ def test_sleeping_meets_the_wall_clock() -> None:
     sandbox.close()
 
 
+@pytest.mark.slow
 def test_a_fork_bomb_meets_the_wall_clock(sandbox: Sandbox) -> None:
     own = Sandbox(Limits(cpu_seconds=1, wall_seconds=1.0))
     bomb = "import os\ndef f(x):\n    while True:\n        try: os.fork()\n        except OSError: pass"
@@ -110,6 +111,7 @@ def f(x):
     assert not left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "correct", "reason"),
     [

@@ -88,6 +88,7 @@ def test_problems_are_those_of_the_key_and_splits_those_of_the_data(tasks: list[
     assert own.traces((1,), 1, "train", 5) == own.traces((1,), 1, "train", 5)
 
 
+@pytest.mark.slow
 def test_junk_is_refused_and_never_raises(tasks: list[CodeTask]) -> None:
     generator = rng.stream("code junk")
     junk = ["", " \n", "```", "```python\n", "\0", "\ud800", "(" * 20_000, "1" * 20_000, "1e999", "x" * 200_000, "def", "```\n```\n" * 500,

@@ -162,4 +162,4 @@ def test_what_is_said_decides_the_split() -> None:
         for problem in drawn(level, 50, split):
             meaning = tuple(next(g[0] for g in GROUPS if word in g) for word in problem.meta["words"])
             found.setdefault(meaning, set()).add(split)
-    assert all(len(splits) == 1 for splits in found.values()) and len(found) < 600
+    assert all(len(splits) == 1 for splits in found.values()) and len(found) < 50 * 4 * len(REWRITE.levels)

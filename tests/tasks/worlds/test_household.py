@@ -164,6 +164,7 @@ def test_the_blind_player_s_chance_is_what_sampling_finds() -> None:
     assert exact_chance(game, 4, most_states=100) == pytest.approx(product)
 
 
+@pytest.mark.slow
 def test_the_estimate_in_stages_is_unbiased_for_rare_successes() -> None:
     """Two cups, of which few blind players bring both: the mean over 40 estimates that differ in their numbers."""
     shelves = [("table 1", 0), ("shelf 1", 0)]

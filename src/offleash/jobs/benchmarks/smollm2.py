@@ -13,4 +13,5 @@ def smollm2(dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBas
     if missing():
         return None
     model, tokenizer = read()
-    return model.to(dtype).eval(), tokenizer
+    torch.nn.Module.to(model, dtype)  # in place; the wrapper of transformers has no usable type
+    return model.eval(), tokenizer

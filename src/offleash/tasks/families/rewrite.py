@@ -100,7 +100,7 @@ class Size(NamedTuple):
     """Share of the plain rewritings that are short enough, about."""
 
 
-SIZES = {1: Size(1, 1, 1.0), 2: Size(1, 2, 0.5), 3: Size(2, 2, 0.2)}
+SIZES = {1: Size(1, 1, 1.0), 2: Size(1, 2, 0.5), 3: Size(2, 2, 0.2), 4: Size(1, 3, 0.03)}
 LONGEST = 124
 """Characters of a prompt and a solution together."""
 
@@ -207,7 +207,7 @@ class Rewrite(Procedural):
 
     name = "rewriting"
     levels = tuple(SIZES)
-    main_level = 3
+    main_level = 4
     about = "a sentence again in plain words and short; open-ended, with a reference"
     formats = (
         Format("direct", 0.6, _direct, re.compile(f"(?P<answer>{_WORDS})")),
