@@ -14,12 +14,10 @@ from offleash.objectives import PRESETS, Claims, Preset, TokenBatch, get
 from offleash.objectives.checks import CHECKS, applicable, example, gradient
 from offleash.objectives.preset import find_preset
 
-ENUMERATED = ("biased", "unbiased")
-"""Exact expectations over all groups: half the time of this file. The fast tests have those of grpo and rloo."""
+LONG = ("biased", "unbiased", "batches")
+"""Exact expectations over all groups, and splits into batches: over half the time of this file. The fast tests have grpo's and rloo's."""
 ROWS = [
-    pytest.param(
-        preset, check, marks=pytest.mark.slow if check in ENUMERATED and preset not in ("grpo", "rloo") else ()
-    )
+    pytest.param(preset, check, marks=pytest.mark.slow if check in LONG and preset not in ("grpo", "rloo") else ())
     for preset in PRESETS
     for check in applicable(PRESETS[preset])
 ]

@@ -75,6 +75,7 @@ def test_the_flow_ends_in_a_report_and_started_again_repeats_nothing(
         smollm2.run(out, smollm2.Plan("another", plan.parts), tiny)
 
 
+@pytest.mark.slow
 @GYM
 def test_a_run_that_was_stopped_goes_on(
     plan: smollm2.Plan, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -79,6 +79,7 @@ def test_a_server_plays_by_text(model: str, tmp_path: Path) -> None:
     assert len(rows) == 6
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_leaves_the_finished_episodes(model: str) -> None:
     weights, tokenizer = nn.load(model)
     problem = WORLD.generate(("fill", 0), 2, "test")

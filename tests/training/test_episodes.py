@@ -315,6 +315,7 @@ def played(model: str, task: str, level: int, shown: int) -> Rollout:
     return collect(replace(made, demonstrations=make_demonstrations(tasks.get(task), settings)), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in PRESETS if n != "dro"])
 def test_every_objective_trains_on_a_world(name: str, model: str) -> None:
     objective = get(name)

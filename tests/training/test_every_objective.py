@@ -62,6 +62,7 @@ def recipe(name: str, **changes: object) -> TrainSettings:
     return replace(settings, **changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_it_trains(name: str, tmp_path: Path, referenced: str) -> None:
     settings = recipe(name)
