@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,11 @@ from offleash.jobs.tracking import check_tracker, tracked
 from offleash.nn.load import EMBEDDED_MODELS
 from offleash.store import RunFolder
 from offleash.store.files import require_writable
+from offleash.store.lock import lock
 from offleash.training import Hooks, TrainSettings, check, train
 from offleash.training.processes import Processes, start
 
+LOCK = "run.lock"
 OnStep = Callable[[int, dict[str, float], dict[str, float]], None]
 
 
@@ -47,20 +50,56 @@ def run(
         return None
     folder = out or Path("runs") / recipe.stem
     run_folder = processes.share(lambda: _opened(folder, settings, resume))
-    if not processes.main:  # it works and says nothing
-        train(settings, run_folder, resume=resume, hooks=hooks_of(settings, run_folder, lambda *_: None))
+    with _alone_in(run_folder.path, processes):
+        last = _train(settings, run_folder, processes, resume, track)
+    if processes.main:
+        console().print(f"run: {run_folder.path}\nmodel: {last}")
+    return run_folder.path
+
+
+def _train(
+    settings: TrainSettings, run_folder: RunFolder, processes: Processes, resume: bool, track: str | None
+) -> Path:
+    """Train with a display and a tracker in the main process; the others work and say nothing."""
+    if not processes.main:
+        last = train(settings, run_folder, resume=resume, hooks=hooks_of(settings, run_folder, lambda *_: None))
         processes.share(lambda: None)
-        return run_folder.path
-    with progress("training", settings.steps) as report, tracked(track, folder, settings) as send:
+        return last
+    with progress("training", settings.steps) as report, tracked(track, run_folder.path, settings) as send:
 
         def seen(step: int, metrics: dict[str, float], timings: dict[str, float]) -> None:
             report(step, step_text(metrics, timings))
             send(step, metrics)
 
-        last = train(settings, run_folder, resume=resume, hooks=hooks_of(settings, run_folder, seen))
+        with _stopped_like_ctrl_c(processes.count == 1):
+            last = train(settings, run_folder, resume=resume, hooks=hooks_of(settings, run_folder, seen))
     processes.share(lambda: finish(run_folder, last))
-    console().print(f"run: {run_folder.path}\nmodel: {last}")
-    return run_folder.path
+    return last
+
+
+@contextmanager
+def _alone_in(folder: Path, processes: Processes) -> Iterator[None]:
+    """Hold the run's folder: a second run of the same folder would write between this one's lines."""
+    handle = processes.share(lambda: lock(folder, LOCK, "training in this folder"))
+    try:
+        yield
+    finally:
+        if processes.main:
+            os.close(handle)
+
+
+@contextmanager
+def _stopped_like_ctrl_c(alone: bool) -> Iterator[None]:
+    """SIGTERM, as schedulers send it, saves a checkpoint as Ctrl-C does. Under a launcher it ends the process at once, as before."""
+    try:
+        before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)) if alone else None
+    except ValueError:  # not the main thread: signals are the caller's
+        before = None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -117,6 +156,7 @@ def run_seeds(
     if len(set(seeds)) < len(seeds):
         raise InputError(f"--seeds: {','.join(map(str, seeds))} names one twice; give different seeds")
     folder = out or Path("runs") / recipe.stem
+    start().share(lambda: _same_recipe(recipe, overrides, seeds, folder) if resume else None)
     for seed in seeds:
         if start().main:
             say(f"seed {seed}")
@@ -125,10 +165,18 @@ def run_seeds(
             run(recipe, [*overrides, f"seed={seed}"], resume=resume, out=folder / f"seed_{seed}", track=track)
     if not start().main:
         return folder
-    names = [f"seed_{seed}" for seed in seeds]
+    before = json.loads((folder / GROUP).read_text())["runs"] if resume and (folder / GROUP).is_file() else []
+    names = list(dict.fromkeys([*before, *(f"seed_{seed}" for seed in seeds)]))
     (folder / GROUP).write_text(json.dumps({"kind": "seeds", "runs": names}) + "\n")
     console().print(f"seeds: {folder}\ncompare with: offleash compare base {folder} --task ... --n ... --out ...")
     return folder
+
+
+def _same_recipe(recipe: Path, overrides: list[str], seeds: Sequence[int], folder: Path) -> None:
+    """Refuse a changed recipe before anything runs, also where a seed is done and would not be opened again."""
+    for seed in seeds:
+        if (folder / f"seed_{seed}" / "run.json").is_file():
+            open_run(folder / f"seed_{seed}", load_recipe(recipe, TrainSettings, [*overrides, f"seed={seed}"]), True)
 
 
 def hooks_of(settings: TrainSettings, run_folder: RunFolder, on_step: OnStep) -> Hooks:

@@ -22,10 +22,15 @@ def latest(folder: Path) -> Path | None:
 
 def all_complete(folder: Path) -> list[Path]:
     """The complete checkpoints in this folder, the newest first."""
+    return [path for step, path in all_named(folder) if complete(path, step)]
+
+
+def all_named(folder: Path) -> list[tuple[int, Path]]:
+    """Every `step_N` of this folder with its step, the newest first, complete or not."""
     if not folder.is_dir():
         return []
     named = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-    return [path for step, path in sorted(named, reverse=True) if complete(path, step)]
+    return sorted(named, reverse=True)
 
 
 def write_checksums(path: Path) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from offleash.core import InputError, OffleashError, Problem
 from offleash.store import parts, schema
 from offleash.store.files import TMP, atomic_write, disk_error, read_json, sync_folder, to_json
+from offleash.store.lock import lock
 from offleash.store.schema import SampleRow, VerdictRow
 
 LOCK = "store.lock"
@@ -31,7 +32,7 @@ class Writer:
         self._next = 0
 
     def __enter__(self) -> Writer:
-        self._lock = _locked(self.folder)
+        self._lock = lock(self.folder, LOCK, "writing to this store")
         with ExitStack() as undo:
             undo.callback(self.close)
             self._prepare()
@@ -115,28 +116,3 @@ class Writer:
 def model_path(folder: Path, name: str) -> Path:
     """Where a model's record lies; any text can be an id, so what a file name cannot hold is escaped."""
     return folder / "models" / f"{quote(name, safe='')}.json"
-
-
-def _locked(folder: Path) -> int:
-    """The handle of the lock; it is held until the handle is closed or the process ends, however it ends."""
-    import fcntl
-
-    path = folder / LOCK
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written to ({error.strerror}); choose another --out") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        who = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(handle)
-        raise InputError(
-            f"{folder}: another process (pid {who}) is writing to this store; wait for it or choose another --out"
-        ) from error
-    except OSError as error:
-        os.close(handle)
-        raise InputError(f"{folder}: this disk cannot lock files ({error.strerror}); choose another --out") from error
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-    return handle

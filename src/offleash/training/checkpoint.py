@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -80,10 +81,10 @@ def _write(
         partial.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
         _sync(folder.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the writer of tensors has an error of its own for a full disk
         shutil.rmtree(partial, ignore_errors=True)
         raise OffleashError(
-            f"checkpoint {folder}: {error.strerror or error}; earlier checkpoints are intact"
+            f"checkpoint {folder}: {getattr(error, 'strerror', None) or error}; earlier checkpoints are intact"
         ) from error
 
 

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from offleash import nn
 from offleash.core import OffleashError
 from offleash.store import RunFolder
-from offleash.store.checkpoints import damage
+from offleash.store.checkpoints import all_named, complete, damage
 from offleash.training import checkpoint, lora
 from offleash.training.actions import Action, apply, best_step, stopped_at
 from offleash.training.check import check
@@ -254,14 +254,19 @@ def _resume(hooks: Hooks, run: RunFolder, learner: Learner) -> tuple[int, dict[s
 def _newest(run: RunFolder) -> tuple[Path | None, list[str]]:
     """The newest sound checkpoint, and what is said of damaged ones."""
     damaged: list[str] = []
-    for folder in run.checkpoints():
-        found = damage(folder)
+    for step, folder in all_named(run.path / "checkpoints"):
+        found = damage(folder) or ("" if complete(folder, step) else "a file is missing or truncated")
         if not found:
             return folder, damaged
         damaged.append(f"checkpoint {folder.name} is damaged: {found}; an earlier one is used")
     if damaged:
         raise OffleashError(
             f"{run.path}: no sound checkpoint is left ({damaged[0]}); start a new run in another folder"
+        )
+    if logged := run.metrics():
+        raise OffleashError(
+            f"{run.path}: {len(logged)} steps are logged, but there is no checkpoint to go on from; put one back into "
+            "checkpoints/, or start a new run in another folder"
         )
     return None, []
 

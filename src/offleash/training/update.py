@@ -364,7 +364,19 @@ class Updater:
             else:
                 self.optimizer.step()
                 self.optimizer.zero_grad()
+            if self.processes.any(not _finite(self.model)):
+                raise OffleashError(
+                    f"step {step + 1}: the update made weights that are not finite; lower optimizer.learning_rate. Earlier "
+                    "checkpoints are intact"
+                )
         return norm
+
+
+@torch.no_grad()
+def _finite(model: PreTrainedModel) -> bool:
+    """Whether all weights of this process are; one pass over them, far below the cost of an update."""
+    local = (p.to_local() if hasattr(p, "to_local") else p for p in model.parameters() if p.requires_grad)
+    return all(math.isfinite(float(p.sum(dtype=torch.float64))) for p in local if p.numel())
 
 
 def _ordered(rows: list[Row]) -> list[Row]:
