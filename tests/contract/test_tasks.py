@@ -152,7 +152,10 @@ def test_the_verdict_on_a_text_does_not_depend_on_what_was_judged_before(task):
 def test_splits_share_no_content(task):
     level = task.levels[0]
     count = 60 if task.name.startswith("reasoning-gym") else 1000
-    content = {s: {canonical(p.prompt) for p in draw(task, level, s, count)} for s in splits(task, level)}
+    # An exclamation mark is a word (not) to some tasks, and punctuation to `canonical`.
+    content = {
+        s: {canonical(p.prompt.replace("!", " not ")) for p in draw(task, level, s, count)} for s in splits(task, level)
+    }
     for a, b in itertools.combinations(content, 2):
         assert not content[a] & content[b], (a, b)
 

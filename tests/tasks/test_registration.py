@@ -168,3 +168,28 @@ def test_verify_all_uses_batches_where_a_task_has_them():
         True,
         False,
     ]
+
+
+def test_a_verifier_that_raises_leaves_a_sample_undecided_and_one_that_returns_something_else_is_named() -> None:
+    class Own:
+        name, version, verifier_version, levels = "own", "1", "own-1", (1,)
+
+        def verify(self, problem: Problem, text: str) -> object:
+            if text == "boom":
+                raise ValueError("no such text")
+            return True
+
+    problem = Problem("own", "1", "?", "")
+    (verdict,) = tasks.verify_all(Own(), [(problem, "boom")])  # type: ignore[arg-type]
+    assert verdict.correct is None and verdict.reason == "verify raised ValueError: no such text"
+    with pytest.raises(InputError, match="verify returned a bool"):
+        tasks.verify_all(Own(), [(problem, "x")])  # type: ignore[arg-type]
+
+
+def test_a_name_of_the_package_is_not_taken_over() -> None:
+    class Mine(type(tasks.get("countdown"))):  # type: ignore[misc]
+        name = "countdown"
+
+    with pytest.raises(InputError, match="the package has one of this name"):
+        tasks.register(Mine)
+    assert type(tasks.get("countdown")).__module__.startswith("offleash.")

@@ -139,3 +139,15 @@ def test_trls_rewards_of_an_unreadable_solution_are_undecided_not_right():
     )
     problem = next(p for split in ("pretrain", "train", "probe", "test") for p in task.listed(1, split, 0))
     assert task.verify(problem, "\\boxed{1}").correct is None
+
+
+def test_rows_that_differ_in_any_column_are_different_problems() -> None:
+    def right(completions: list[str], solution: list[str], **_: object) -> list[float]:
+        return [float(c == s) for c, s in zip(completions, solution, strict=True)]
+
+    def ids(*solutions: str) -> list[str]:
+        rows = [{"prompt": "what?", "solution": s} for s in solutions]
+        return [p.id for p in RewardFunctions("columns", rows, right, success=1.0)._problems]
+
+    assert len(set(ids("a", "b"))) == 2
+    assert ids("a") == ids("a") != ids("b")

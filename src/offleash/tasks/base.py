@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from offleash.core import InputError, Problem, Verdict, unknown_name
+from offleash.core import InputError, OffleashError, Problem, Verdict, unknown_name
 from offleash.tasks import loading
 
 GROUP = "offleash.tasks"
@@ -93,8 +93,15 @@ def register(task: Registered) -> Registered:
         raise InputError(
             f"task {getattr(made, 'name', type(made).__name__)!r}: has no {', '.join(missing)}; see tasks.Task"
         )
+    there = _TASKS.get(made.name)
+    if there is not None and _home(there) == "offleash" != _home(made):
+        raise InputError(f"task {made.name!r}: the package has one of this name; give yours another")
     _TASKS[made.name] = made
     return task
+
+
+def _home(task: Task) -> str:
+    return type(task).__module__.partition(".")[0]
 
 
 def register_family(family: Family) -> Family:
@@ -148,7 +155,23 @@ def verify_all(task: Task, pairs: Sequence[tuple[Problem, str]]) -> list[Verdict
     """The verdicts of many (problem, text), in order; in one batch where the task can."""
     if isinstance(task, Batched):
         return task.verify_many(pairs)
-    return [task.verify(problem, text) for problem, text in pairs]
+    return [_verified(task, problem, text) for problem, text in pairs]
+
+
+def _verified(task: Task, problem: Problem, text: str) -> Verdict:
+    """A verdict; "undecided" with the reason where a task of somebody's own raises."""
+    try:
+        verdict = task.verify(problem, text)
+    except OffleashError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a stranger's verifier may raise anything; the sample is masked and says why
+        reason = f"verify raised {type(error).__name__}: {error}"[:200]
+        return Verdict(None, 0.0, "", "none", reason, task.verifier_version)
+    if not isinstance(verdict, Verdict):
+        raise InputError(
+            f"task {task.name!r}: verify returned a {type(verdict).__name__}; return an offleash.core.Verdict"
+        )
+    return verdict
 
 
 def problems(task: Task, level: int, split: str, seed: int) -> Iterator[Problem]:

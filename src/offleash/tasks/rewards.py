@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -95,6 +96,7 @@ class RewardFunctions:
                 level=1,
                 split=split_of(self.name, canonical(text), SHARES),
                 meta=dict(row),
+                id=_identity(self.name, self.version, text, row),
             )
             found.setdefault(problem.id, problem)
         if not found:
@@ -227,3 +229,9 @@ def _nothing(*_: Any, **__: Any) -> None: ...
 
 def _label(function: RewardFunction | str) -> str:
     return function if isinstance(function, str) else getattr(function, "__name__", type(function).__name__)
+
+
+def _identity(name: str, version: str, prompt: str, row: Mapping[str, Any]) -> str:
+    """A problem's id: reward functions may read any column, so two rows that differ in one are two problems."""
+    columns = json.dumps(dict(row), sort_keys=True, default=str)
+    return rng.digest("problem", name, version, prompt, columns).hex()

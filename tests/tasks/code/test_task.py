@@ -227,3 +227,10 @@ def test_humaneval_takes_chat_answers(human: CodeTask) -> None:
         ).correct
         is False
     )
+
+
+def test_a_fence_in_a_list_item_is_unindented() -> None:
+    from offleash.tasks.code.extract import program
+
+    text = "1. Here:\n   ```python\n   def f(x):\n       return x\n   ```\n"
+    assert program(text, "f").source == "def f(x):\n    return x\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import NamedTuple
 
 from offleash.core import rng
@@ -37,8 +38,8 @@ def program(text: str, entry: str = "", prompt_code: str = "") -> Program:
     if len(text) > MAX_CHARS:
         return Program("", "none")
     continues = bool(prompt_code) and _INDENTED.match(text) is not None
-    blocks = [] if continues else [block for block in _FENCE.findall(text) if block.strip()]
     defines = re.compile(rf"^(?:async[ \t]+)?def[ \t]+{re.escape(entry)}\b|^{re.escape(entry)}[ \t]*=", re.MULTILINE)
+    blocks = [] if continues else [_unindented(block, defines) for block in _FENCE.findall(text) if block.strip()]
     if blocks:
         code, form = next((b for b in reversed(blocks) if entry and defines.search(b)), blocks[-1]), "fenced"
     else:
@@ -49,6 +50,12 @@ def program(text: str, entry: str = "", prompt_code: str = "") -> Program:
         return Program(f"{prompt_code}\n\n{code}", form)
     end = _END.search(code)
     return Program(prompt_code + (code[: end.start()] if end else code), form if blocks else "completion")
+
+
+def _unindented(block: str, defines: re.Pattern[str]) -> str:
+    """A fence inside a list item is indented with its text; what continues a prompt of code keeps its indentation."""
+    flat = textwrap.dedent(block)
+    return flat if defines.search(flat) else block
 
 
 def canonical(source: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from offleash.tasks.math.extract import plain, scientific
 from offleash.tasks.math.latex_numbers import Unreadable, Values, evaluate
 
-VERSION = "numeric-1"
+VERSION = "numeric-2"
 EXACT, DECIMAL = 1e-9, 1e-6
 """Relative tolerances: of expressions, and where a side is written as a decimal."""
 _UNITS = re.compile(r"\\(?:text|mbox|mathrm|textrm)\{([^{}]*)\}(?:\^(?:\{[0-9]+\}|[0-9]))?")

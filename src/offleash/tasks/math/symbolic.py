@@ -21,7 +21,7 @@ MAX_CANONICAL = 200
 def version() -> str:
     """Of the verifier, with the packages that its verdicts depend on."""
     packages = ("math-verify", "latex2sympy2_extended", "sympy")
-    return "+".join(["math-1", *(f"{name}-{importlib.metadata.version(name)}" for name in packages)])
+    return "+".join(["math-2", *(f"{name}-{importlib.metadata.version(name)}" for name in packages)])
 
 
 def judge(gold: str, answer: str) -> tuple[bool, str]:

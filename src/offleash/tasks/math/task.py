@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ class MathTask:
         return max(0, counts[_key(problem.answer)] - 1) / others if others > 0 else math.nan
 
     def verify(self, problem: Problem, text: str) -> Verdict:
-        """See `Task.verify`. The format is `boxed`, `hashes`, `number` or `none`."""
+        """See `Task.verify`. The format is `boxed`, `hashes`, `number`, `copied` (see `_form`) or `none`."""
         return self.verify_many([(problem, text)])[0]
 
     def verify_many(self, pairs: Sequence[tuple[Problem, str]]) -> list[Verdict]:
@@ -114,7 +115,7 @@ class MathTask:
         asked = [(pairs[i][0].answer, found[i].answer) for i, judged in enumerate(quick) if judged is None]
         slow = self._judge(list(dict.fromkeys(asked)))
         return [
-            self._verdict(judged or slow[problem.answer, answer.answer], answer.form)
+            self._verdict(judged or slow[problem.answer, answer.answer], _form(problem, answer))
             for (problem, _), answer, judged in zip(pairs, found, quick, strict=True)
         ]
 
@@ -142,9 +143,31 @@ def make(data: DataSet, member: str, place: str) -> MathTask:
     return MathTask(data, place, member or "symbolic")
 
 
+_NO_UNIT = "hundred|thousand|million|billion|dozen|percent|squared|cubed|factorial|mod|and|or|to|is|not|no"
+_UNIT = re.compile(
+    r"^(\\?\$?[-+]?[0-9][0-9,]*(?:\.[0-9]+)?)(?:\\[,;: ]|\s)+"
+    rf"(?!.*\b(?:{_NO_UNIT})\b)\(?[A-Za-z]{{2,20}}(?: [A-Za-z]{{2,20}})?\)?$"
+)
+"""A number and one or two plain words: `18 dollars`. Words that change the number are none."""
+_OPERATOR = re.compile(r"[-+*/^_!]|\\(?:frac|sqrt|log|cdot|times|binom|sum|sin|cos)")
+
+
 def _key(answer: str) -> str:
     whole = integer(answer)
     return plain(answer) if whole is None else str(whole)
+
+
+def _form(problem: Problem, found: Extracted) -> str:
+    """How the answer was given; `copied` for an expression that stands in the question and is not the gold as written.
+
+    `99^2+99+1` is equal to 9901, and no answer: of MATH-500's questions 31 can be "solved" by boxing one of their own two longest
+    formulas. Such verdicts stand, since a right answer may stand in the question; the format makes them visible in an audit.
+    """
+    answer = plain(found.answer)
+    copied = (
+        _OPERATOR.search(answer.lstrip("+-")) and answer != plain(problem.answer) and answer in plain(problem.prompt)
+    )
+    return "copied" if copied else found.form
 
 
 def _at_once(gold: str, found: Extracted) -> Judged | None:
@@ -153,7 +176,7 @@ def _at_once(gold: str, found: Extracted) -> Judged | None:
         return Judged(False, "", found.reason)
     if plain(found.answer) == plain(gold):
         return Judged(True, gold, "")
-    a, b = integer(gold), integer(found.answer)
+    a, b = integer(gold), integer(_UNIT.sub(r"\1", found.answer.strip()))
     if a is None or b is None:
         return None
     return Judged(True, gold, "") if a == b else Judged(False, str(b), f"{b}, not {a}")
