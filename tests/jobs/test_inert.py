@@ -12,6 +12,8 @@ from offleash.jobs.inert import inert
 from offleash.training import TrainSettings
 from offleash.training.settings import (
     ExternalSettings,
+    GuardSettings,
+    LoraSettings,
     ObjectiveSettings,
     OptimizerSettings,
     ProbeSettings,
@@ -27,6 +29,7 @@ QUIET = TrainSettings(steps=10, optimizer=OptimizerSettings(minibatches=2))
 
 def test_a_plain_recipe_has_none() -> None:
     assert inert(QUIET) == []
+    assert inert(replace(QUIET, probe=ProbeSettings(4), guard=(GuardSettings("plateau", patience=3),))) == []
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,11 @@ def test_a_plain_recipe_has_none() -> None:
             },
             "there is nothing to draw again",
         ),
+        ({"objective": ObjectiveSettings("rl-plus")}, "external.per_group is 0: objective rl-plus"),
+        ({"objective": ObjectiveSettings("luffy")}, "external.per_group is 0: objective luffy"),
+        ({"lora": LoraSettings(target_modules=("q_proj",))}, "lora.rank is 0"),
+        ({"probe": ProbeSettings(10), "guard": (GuardSettings("narrowed"),)}, "looks after the last step only"),
+        ({"probe": ProbeSettings(4), "guard": (GuardSettings("plateau", patience=4),)}, "there are 3 probes after"),
         (
             {"stages": (StageSettings(5), StageSettings(5, {"optimizer": {"minibatches": 1}}))},
             "every importance ratio is 1",

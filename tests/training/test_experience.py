@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from offleash import nn, tasks
-from offleash.core import InputError, Verdict
+from offleash.core import InputError, Problem, Verdict
 from offleash.engines import SamplingSettings
 from offleash.engines.native import NativeEngine
+from offleash.jobs.inert import inert
 from offleash.jobs.sample import fill_store
 from offleash.training import TrainSettings, check
 from offleash.training.demonstrations import make_demonstrations
@@ -136,16 +137,88 @@ def test_a_file_of_demonstrations_with_prompts_of_its_own(tmp_path: Path) -> Non
         ('{"prompt": "q", "text": "t"}\n{"prompt":', ":2: not JSON"),
         ('{"id": "x", "text": "t"}', "task.problems: 0"),
         ("[1]", ":1: a JSON list"),
+        ('{"prompt": "q", "text": "t"}\n\n{"prompt": "q", "text": ""}', "row 3: text is ''"),
+        ('{"id": "$ID", "text": "t"}\n{"prompt": "q", "text": "t"}', "row 2: has a prompt and no id, but other rows"),
+        ('{"prompt": "q", "text": "t"}\n{"id": "$ID", "text": "t"}', "row 1: has a prompt and no id, but other rows"),
+        ('{"id": "$ID", "text": "t"}\n{"text": "t"}', "row 2: has neither id nor prompt, but other rows"),
+        (
+            '{"id": "nowhere", "text": "t"}',
+            "row 1: id 'nowhere' is none of the first task.problems = 3 .* seed 0; correct it",
+        ),
+        (f'{{"id": "$ID", "text": "{"1 + " * 300}"}}\n{{"id": "$ID", "text": "1"}}', "1 of 2 texts of .* exceed"),
+        (b'{"prompt": "q", "text": "\xff"}', "not text in UTF-8"),
     ],
 )
-def test_bad_files_are_named(content: str, message: str, tmp_path: Path) -> None:
+def test_bad_files_are_named(content: str | bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
-    path.write_text(content)
     settings = recipe(objective=ObjectiveSettings("rl-plus"), external=ExternalSettings(1, str(path)))
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content.replace("$ID", first_problems(1)[0].id))
+    if "task.problems: 0" not in message:
+        settings = replace(settings, task=TaskSettings(levels=(3,), problems=3))
     with pytest.raises(InputError, match=message):
         check(settings)
     with pytest.raises(InputError, match="no file"):
         check(replace(settings, external=ExternalSettings(1, str(tmp_path / "none.jsonl"))))
+
+
+def first_problems(count: int) -> list[Problem]:
+    return list(islice(tasks.problems(COUNTDOWN, 3, "train", 0), count))
+
+
+def test_parquet_files_and_byte_order_marks(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    one, two = first_problems(2)
+
+    def texts_of(path: Path) -> dict[str, tuple[str, ...]]:
+        external = ExternalSettings(1, str(path))
+        settings = recipe(
+            objective=ObjectiveSettings("rl-plus"), external=external, task=TaskSettings(levels=(3,), problems=2)
+        )
+        found = make_demonstrations(COUNTDOWN, settings)
+        assert found is not None
+        assert found.texts is not None
+        return dict(found.texts)
+
+    schema = pa.schema([("id", pa.string()), ("prompt", pa.string()), ("text", pa.string())])
+    rows = [{"id": one.id, "text": "a"}, {"id": two.id, "text": "b"}, {"id": None, "prompt": "q", "text": "c"}]
+    path = tmp_path / "d.parquet"
+    pq.write_table(pa.Table.from_pylist(rows[:2], schema), path)
+    assert texts_of(path) == {one.id: ("a",), two.id: ("b",)}
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+    with pytest.raises(InputError, match="row 3: has a prompt and no id"):
+        texts_of(path)
+    pq.write_table(pa.Table.from_pylist([], schema), path)
+    with pytest.raises(InputError, match="has no rows"):
+        texts_of(path)
+    lines = tmp_path / "d.jsonl"
+    lines.write_bytes(b"\xef\xbb\xbf" + f'{{"id": "{one.id}", "text": "a\u2028b"}}\r\n'.encode())
+    assert texts_of(lines) == {one.id: ("a\u2028b",)}
+
+
+def test_wrong_demonstrations_are_counted(engine: NativeEngine, tmp_path: Path) -> None:
+    problems = first_problems(4)
+    texts = [COUNTDOWN.gold(p, (0,)) if i else "no answer" for i, p in enumerate(problems)]
+    path = tmp_path / "d.jsonl"
+    path.write_text("\n".join(json.dumps({"id": p.id, "text": t}) for p, t in zip(problems, texts, strict=True)))
+    settings = recipe(
+        objective=ObjectiveSettings("rl-plus"),
+        external=ExternalSettings(1, str(path)),
+        task=TaskSettings(levels=(3,), problems=4),
+    )
+    check(settings)
+    demonstrations = make_demonstrations(COUNTDOWN, settings)
+    assert demonstrations is not None
+    assert demonstrations.wrong() == (1, 4)
+    (line,) = [line for line in inert(settings) if line.startswith("external.source")]
+    assert "calls 1 of 4 demonstrations" in line
+    shown = rollout_metrics(collect(source(settings, engine), 0), _zeros())  # four problems a step: all of them
+    assert shown["external_accuracy"] == 0.75
+    assert "external_accuracy" not in rollout_metrics(collect(source(recipe(), engine), 0), _zeros())
 
 
 def test_dynamic_sampling_fills_with_groups_that_differ(engine: NativeEngine) -> None:

@@ -181,8 +181,17 @@ def test_a_module_that_is_not_there_is_named_with_those_that_are():
         InputError, match=r"no linear layer 'query'; it has down_proj, gate_proj, k_proj, o_proj, q_proj, up"
     ):
         check(wrong)
-    with pytest.raises(InputError, match="alpha above 0"):
+    with pytest.raises(InputError, match=r"lora.alpha: 0.0 is not above 0"):
         replace(SETTINGS, lora=LoraSettings(4, alpha=0.0))
+
+
+def test_a_rank_above_that_of_a_layer_is_refused(base):
+    most = base[0].config.hidden_size
+    check(replace(SETTINGS, lora=LoraSettings(most, target_modules=("q_proj",))))
+    with pytest.raises(
+        InputError, match=rf"lora.rank: {most + 1} is above {most}, the smaller side of layers.0.*q_proj"
+    ):
+        check(replace(SETTINGS, lora=LoraSettings(most + 1, target_modules=("q_proj",))))
 
 
 def test_without_peft_it_says_what_to_install(monkeypatch):

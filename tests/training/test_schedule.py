@@ -88,6 +88,10 @@ def test_the_guards_changes_add_up() -> None:
         ({"stages": (StageSettings(6, {"rollout": {"temprature": 1}}),)}, "did you mean 'temperature'"),
         ({"stages": (StageSettings(6, {"rollout": {"temperature": "hot"}}),)}, "stages.0.change.rollout.temperature"),
         ({"stages": (StageSettings(6, {"objective": {"name": "gropo"}}),)}, "did you mean"),
+        (
+            {"stages": (StageSettings(6, {"optimizer": {"betas": [0.5, 0.9]}}),)},
+            r"betas: .* changes it to \(0.5, 0.9\)",
+        ),
         ({"guard": (GuardSettings("narrowed"),)}, "probe.every: 0"),
         ({"guard": (GuardSettings("narowed"),), "probe": ProbeSettings(2)}, "did you mean 'narrowed'"),
         ({"guard": (GuardSettings("narrowed", ("change",)),), "probe": ProbeSettings(2)}, "guard.0.change"),

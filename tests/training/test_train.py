@@ -273,15 +273,15 @@ def test_probe_results_are_events(base: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "steps: 0 is not above 0"),
+        ({"steps": 0}, "steps: 0 is below 1"),
         (
             {"optimizer": OptimizerSettings(minibatches=3)},
             "optimizer.minibatches: 3 does not divide rollout.num_prompts 8",
         ),
         ({"task": TaskSettings(levels=())}, "task.levels: empty"),
         ({"task": TaskSettings(levels=(4, 3, 4))}, "task.levels: 4 occurs more than once"),
-        ({"rollout": RolloutSettings(num_prompts=0)}, "rollout.num_prompts: 0 is not above 0"),
-        ({"rollout": RolloutSettings(num_prompts=-4)}, "rollout.num_prompts: -4 is not above 0"),
+        ({"rollout": RolloutSettings(num_prompts=0)}, "rollout.num_prompts: 0 is below 1"),
+        ({"rollout": RolloutSettings(num_prompts=-4)}, "rollout.num_prompts: -4 is below 1"),
         ({"rollout": RolloutSettings(num_prompts=2_000_000)}, "rollout.num_prompts: 2000000 is not between"),
         ({"rollout": RolloutSettings(num_prompts=200_000)}, "rollout.num_prompts: .* 3200000 texts a step"),
         (

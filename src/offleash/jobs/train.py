@@ -13,7 +13,7 @@ from typing import Any
 
 from offleash.core import InputError, OffleashError
 from offleash.jobs.display import console, progress, say, step_text
-from offleash.jobs.inert import inert
+from offleash.jobs.inert import inert, wrong_demonstrations
 from offleash.jobs.recipe import dump, load_recipe
 from offleash.jobs.sides import GROUP
 from offleash.jobs.tracking import check_tracker, tracked
@@ -44,9 +44,10 @@ def run(
         return None
     if dry_run:
         print(dump(settings), end="")
-        for line in inert(settings):
+        said = inert(settings)
+        for line in said:
             console().print(f"inert: {line}")
-        _warn(settings)
+        _warn(settings, said)
         return None
     folder = out or Path("runs") / recipe.stem
     run_folder = processes.share(lambda: _opened(folder, settings, resume))
@@ -231,14 +232,16 @@ def finish(run_folder: RunFolder, last: Path) -> None:
 
 def warnings(settings: TrainSettings) -> list[str]:
     """What makes the run's results doubtful."""
+    found = wrong_demonstrations(settings)
     if settings.task.split == "test":
-        return [
+        found.append(
             f"task.split is test: the model trains on problems of {settings.task.name} that it is measured on, so comparisons "
             "on its test problems are contaminated; use train"
-        ]
-    return []
+        )
+    return found
 
 
-def _warn(settings: TrainSettings) -> None:
+def _warn(settings: TrainSettings, said: Sequence[str] = ()) -> None:
     for line in warnings(settings):
-        say(f"warning: {line}")
+        if line not in said:
+            say(f"warning: {line}")

@@ -10,11 +10,12 @@ from offleash.engines.native.limits import context_length
 from offleash.objectives import Objective
 from offleash.objectives import get as get_objective
 from offleash.objectives.preset import example_groups
+from offleash.tasks.worlds import World
 from offleash.training import lora
 from offleash.training.demonstrations import make_demonstrations
 from offleash.training.groups import check_annotations
 from offleash.training.problems import make_problems
-from offleash.training.schedule import every_setting
+from offleash.training.schedule import every_setting, resets_reference
 from offleash.training.settings import TrainSettings
 
 PROMPTS = 16
@@ -30,6 +31,8 @@ def check(settings: TrainSettings, *, without_model: bool = False) -> None:
     """
     for part in every_setting(settings):
         _check(part, without_model)
+        _check_adamw(settings, part)
+    _check_returns(settings)
     if not without_model:
         lora.check(settings.lora, nn.load_outline(settings.model)[0])
 
@@ -37,8 +40,8 @@ def check(settings: TrainSettings, *, without_model: bool = False) -> None:
 def _check(settings: TrainSettings, without_model: bool) -> None:
     outline = None if without_model else nn.load_outline(settings.model)
     task = tasks.get(settings.task.name)
-    prompts = [
-        task.generate((settings.seed, "check", i), level, settings.task.split).prompt
+    problems = [
+        task.generate((settings.seed, "check", i), level, settings.task.split)
         for level in settings.task.levels
         for i in range(PROMPTS)
     ]
@@ -55,10 +58,38 @@ def _check(settings: TrainSettings, without_model: bool) -> None:
     if objective.settings["sft_coef"] and not settings.external.per_group:
         raise InputError("external.per_group: 0, but objective.overrides.sft_coef imitates demonstrations; set it to 1")
     if outline and (settings.rollout.num_generations or settings.probe.every):
-        _check_lengths(*outline, prompts, settings.rollout.max_completion_length)
+        _check_lengths(*outline, [p.prompt for p in problems], settings.rollout.max_completion_length)
     check_annotations(objective, task, settings.task.strategic_grams)
-    make_problems(task, settings, make_demonstrations(task, settings))
+    demonstrations = make_demonstrations(task, settings)
+    pool = make_problems(task, settings, demonstrations).pool
+    if outline and demonstrations and not isinstance(task, World):  # an episode is tokenized turn by turn
+        looked_at = pool if demonstrations.texts is not None else (pool or problems)[:PROMPTS]
+        _check_demonstrations(*outline, settings.external.source, demonstrations.pairs(looked_at))
     _check_group_sizes(objective, settings)
+
+
+def _check_adamw(settings: TrainSettings, part: TrainSettings) -> None:
+    """AdamW is made once: a stage that names another beta would train with the first one and not say so."""
+    for name in ("betas", "eps", "weight_decay"):
+        value, changed = getattr(settings.optimizer, name), getattr(part.optimizer, name)
+        if changed != value:
+            raise InputError(
+                f"optimizer.{name}: a stage or the guard changes it to {changed}, but it is of the whole run ({value}); "
+                "change learning_rate, max_grad_norm or minibatches instead, or set it for the whole run"
+            )
+
+
+def _check_returns(settings: TrainSettings) -> None:
+    """Whether there is a reference for a guard that returns to it."""
+    read = any(get_objective(s.objective.name, **s.objective.overrides).needs_ref for s in every_setting(settings))
+    if read or resets_reference(settings):
+        return
+    for i, rule in enumerate(settings.guard):
+        if "return_to_reference" in rule.do:
+            raise InputError(
+                f"guard.{i}.do: return_to_reference, but no objective of the run has a reference; give one a KL penalty "
+                "(objective.overrides.kl_beta), or use return_to_best with probe.keep_best: true"
+            )
 
 
 def _check_group_sizes(objective: Objective, settings: TrainSettings) -> None:
@@ -80,4 +111,20 @@ def _check_lengths(
         raise InputError(
             f"rollout.max_completion_length: {max_completion_length} and a prompt of {longest} tokens exceed the model's "
             f"context of {context}; lower it, or use a model with a longer context"
+        )
+
+
+def _check_demonstrations(
+    config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, source: str, pairs: list[tuple[str, str]]
+) -> None:
+    """Prompts, texts and the end token of each have to fit: what is too long has no positions, and nothing else cuts it."""
+    context = context_length(config)
+    prompts = tokenizer([prompt for prompt, _ in pairs])["input_ids"]
+    texts = tokenizer([text for _, text in pairs], add_special_tokens=False)["input_ids"]
+    lengths = [len(prompt) + len(text) + 1 for prompt, text in zip(prompts, texts, strict=True)]
+    long = sum(length > context for length in lengths)
+    if long:
+        raise InputError(
+            f"external.source: {long} of {len(pairs)} texts of {source} exceed, with their prompts, the model's context of "
+            f"{context} tokens (the longest has {max(lengths)}); leave them out, or use a model with a longer context"
         )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from offleash.core import InputError, Problem, Verdict, rng
-from offleash.tasks import Task
+from offleash.tasks import Task, verify_all
 from offleash.training.settings import TrainSettings
 
 GOLD = "gold"
+LOOKED_AT = 64
+"""Texts of a file that are verified before a run, to say how many are wrong."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Demonstrations:
     problems: tuple[Problem, ...] = ()
     texts: Mapping[str, tuple[str, ...]] | None = None
     trusted: bool = False
+    source_is_right: bool = False
+    """Only texts that the verifier called correct."""
 
     def of(self, problem: Problem, step: int, slot: int) -> list[tuple[str, Verdict]]:
         """`per_group` texts for a group; distinct as long as there are so many."""
@@ -40,6 +44,22 @@ class Demonstrations:
         if self.trusted:
             return [(text, Verdict(True, 1.0, "", "", "a demonstration of a file", "file")) for text in found]
         return [(text, self.task.verify(problem, text)) for text in found]
+
+    def pairs(self, problems: Sequence[Problem]) -> list[tuple[str, str]]:
+        """(prompt, text) for every text of these problems; of the solver's, one each."""
+        if self.texts is None:
+            return [(p.prompt, self.task.gold(p, (self.seed, "check", i))) for i, p in enumerate(problems)]
+        return [(p.prompt, text) for p in problems for text in self.texts[p.id]]
+
+    def wrong(self, limit: int = LOOKED_AT) -> tuple[int, int]:
+        """Of the first texts of a file that the task can verify: how many it calls wrong, and how many were looked at.
+
+        The solver's, a store's (its correct ones) and texts with prompts of their own are (0, 0).
+        """
+        if self.trusted or self.source_is_right or self.texts is None:
+            return 0, 0
+        pairs = [(p, text) for p in self.problems for text in self.texts[p.id]][:limit]
+        return sum(verdict.correct is False for verdict in verify_all(self.task, pairs)), len(pairs)
 
 
 def make_demonstrations(task: Task, settings: TrainSettings) -> Demonstrations | None:
@@ -58,7 +78,7 @@ def make_demonstrations(task: Task, settings: TrainSettings) -> Demonstrations |
         return made
     if "#" in external.source and not Path(external.source).exists():
         problems, texts = _of_store(task, settings)
-        return Demonstrations(task, settings.seed, external.per_group, problems, texts)
+        return Demonstrations(task, settings.seed, external.per_group, problems, texts, source_is_right=True)
     problems, texts, trusted = _of_file(task, settings)
     return Demonstrations(task, settings.seed, external.per_group, problems, texts, trusted)
 
@@ -86,36 +106,54 @@ def _of_file(task: Task, settings: TrainSettings) -> tuple[tuple[Problem, ...], 
     """Texts of a file: for the task's problems by id, or with prompts of their own."""
     path = Path(settings.external.source)
     rows = _rows(path)
-    by_id = all("id" in row for row in rows)
+    by_id = any(_given(row, "id") for _, row in rows)
+    known = _task_problems(task, settings) if by_id else {}
     texts: dict[str, list[str]] = {}
     problems: dict[str, Problem] = {}
-    known = _task_problems(task, settings) if by_id else {}
-    for number, row in enumerate(rows, start=1):
+    for number, row in rows:
+        where = f"external.source: {path}: row {number}"
         text = row.get("text")
         if not isinstance(text, str) or not text:
-            raise InputError(f"external.source: {path}: row {number}: text is {text!r}; give the demonstration's text")
-        if by_id:
-            key = str(row["id"])
-            if key not in known:
-                raise InputError(
-                    f"external.source: {path}: row {number}: id {key!r} is none of the first task.problems = "
-                    f"{settings.task.problems} problems of {task.name}, split {settings.task.split}"
-                )
-            problems[key] = known[key]
-        else:
-            prompt = row.get("prompt")
-            if not isinstance(prompt, str) or not prompt:
-                raise InputError(f"external.source: {path}: row {number}: has neither id nor prompt; give one of them")
-            made = Problem(task.name, "file", prompt, "", split=settings.task.split)
-            key = made.id
-            problems[key] = made
-        texts.setdefault(key, []).append(text)
+            raise InputError(f"{where}: text is {text!r}; give the demonstration's text")
+        problem = _named(row, known, settings, where) if by_id else _prompted(row, settings, where)
+        problems[problem.id] = problem
+        texts.setdefault(problem.id, []).append(text)
     if not by_id and settings.rollout.num_generations:
         raise InputError(
             f"external.source: {path}: its prompts are no problems of {task.name}, so sampled completions cannot be verified; "
             "give ids, or set rollout.num_generations to 0 (supervised)"
         )
     return tuple(problems.values()), {key: tuple(dict.fromkeys(found)) for key, found in texts.items()}, not by_id
+
+
+def _given(row: Mapping[str, Any], name: str) -> bool:
+    """Whether a row has a value there; of a parquet file every row has every column."""
+    return row.get(name) is not None
+
+
+def _named(row: Mapping[str, Any], known: Mapping[str, Problem], settings: TrainSettings, where: str) -> Problem:
+    """The task's problem that a row's id names."""
+    if not _given(row, "id"):
+        what = "has a prompt and no id" if _given(row, "prompt") else "has neither id nor prompt"
+        raise InputError(f"{where}: {what}, but other rows have an id; give every row an id, or none of them")
+    key = str(row["id"])
+    if key not in known:
+        raise InputError(
+            f"{where}: id {key!r} is none of the first task.problems = {settings.task.problems} problems of "
+            f"{settings.task.name}, levels {list(settings.task.levels)}, split {settings.task.split}, seed {settings.seed}; "
+            "correct it, raise task.problems, or give the seed it was made with"
+        )
+    return known[key]
+
+
+def _prompted(row: Mapping[str, Any], settings: TrainSettings, where: str) -> Problem:
+    """A problem of the row's own prompt."""
+    prompt = row.get("prompt")
+    if prompt is None:
+        raise InputError(f"{where}: has neither id nor prompt; give one of them")
+    if not isinstance(prompt, str) or not prompt:
+        raise InputError(f"{where}: prompt is {prompt!r}; give its text")
+    return Problem(settings.task.name, "file", prompt, "", split=settings.task.split)
 
 
 def _task_problems(task: Task, settings: TrainSettings) -> dict[str, Problem]:
@@ -125,7 +163,8 @@ def _task_problems(task: Task, settings: TrainSettings) -> dict[str, Problem]:
 
     if not settings.task.problems:
         raise InputError(
-            "task.problems: 0; a file of demonstrations by id needs to know among how many problems to look"
+            "task.problems: 0, but external.source names problems by id; set it to how many of the first problems of each level "
+            "to look for them among"
         )
     return {
         p.id: p
@@ -136,35 +175,49 @@ def _task_problems(task: Task, settings: TrainSettings) -> dict[str, Problem]:
     }
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a jsonl or parquet file.
+def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Rows of a jsonl or parquet file, each with its number: of a jsonl file, its line.
 
     Raises:
-        InputError: no such file, or one that cannot be read; names the line.
+        InputError: no such file, one that cannot be read, or without rows; names the line.
     """
     if not path.is_file():
         raise InputError(
             f"external.source: no file {str(path)!r}; give `gold`, STORE#MODEL, or a jsonl or parquet file"
         )
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    rows = _of_parquet(path) if path.suffix == ".parquet" else _of_jsonl(path)
+    if not rows:
+        raise InputError(f"external.source: {path}: has no rows; give a text in each, with `id` or `prompt`")
+    return rows
 
-        try:
-            return list(pq.read_table(path).to_pylist())
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"external.source: {path}: not a parquet file ({error})") from error
+
+def _of_parquet(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(enumerate(pq.read_table(path).to_pylist(), start=1))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"external.source: {path}: not a parquet file ({error}); write it anew") from error
+
+
+def _of_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"external.source: {path}: is not text in UTF-8 ({error.reason}); save it as UTF-8") from error
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not splitlines: a JSON string may hold a line separator of Unicode.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise InputError(f"external.source: {path}:{number}: not JSON ({error})") from error
+            raise InputError(
+                f"external.source: {path}:{number}: not JSON ({error}); give one object on each line"
+            ) from error
         if not isinstance(row, dict):
             raise InputError(f"external.source: {path}:{number}: a JSON {type(row).__name__}; give an object with text")
-        rows.append(row)
-    if not rows:
-        raise InputError(f"external.source: {path}: has no rows")
+        rows.append((number, row))
     return rows

@@ -26,12 +26,21 @@ FILE = "adapter_model.safetensors"
 
 
 def check(settings: LoraSettings, config: PretrainedConfig) -> None:
-    """Raise an InputError where peft is missing, or a target module is none of the model's."""
+    """Raise an InputError where peft is missing, a target module is none of the model's, or the rank is above a layer's own."""
     if not settings.rank:
         return
     _peft()
     with torch.device("meta"):
-        _targets(settings, AutoModelForCausalLM.from_config(config))
+        model = AutoModelForCausalLM.from_config(config)
+    targets = _targets(settings, model)
+    for name, layer in model.get_decoder().named_modules():
+        if isinstance(layer, torch.nn.Linear) and name.rsplit(".", 1)[-1] in targets:
+            most = min(layer.in_features, layer.out_features)
+            if settings.rank > most:
+                raise InputError(
+                    f"lora.rank: {settings.rank} is above {most}, the smaller side of {name}, whose every change has at most "
+                    "that rank; lower it, or leave the layer out of lora.target_modules"
+                )
 
 
 def add_adapters(model: PreTrainedModel, settings: LoraSettings, seed: int, name: str = "") -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from offleash.tasks.worlds import Transcript
+from offleash.training.episodes import Member
 from offleash.training.rollout import Rollout
 
 
@@ -20,7 +21,8 @@ def rollout_metrics(rollout: Rollout, advantages_PG: Tensor) -> dict[str, float]
     verdict, and their share; token_entropy in nats at the sampling temperature, mean over tokens; completion_length in tokens;
     truncated, the share that reached the length limit; generated_groups and informative_groups, how many were drawn and how
     many had rewards that differ; zero_std_groups, the share of groups without a learning signal. In a world tokens are the
-    model's own, and there are also turns an episode, and the shares of actions that were invalid or repeated.
+    model's own, and there are also turns an episode, and the shares of actions that were invalid or repeated. With
+    demonstrations there is external_accuracy, the share of them that the verifier calls correct.
     """
     sampled = [m for group in rollout.groups for m in group if not m.external]
     decided = [m for m in sampled if m.verdict.correct is not None]
@@ -39,8 +41,14 @@ def rollout_metrics(rollout: Rollout, advantages_PG: Tensor) -> dict[str, float]
         "generated_groups": float(rollout.generated_groups),
         "informative_groups": float(rollout.informative_groups),
         "zero_std_groups": float((advantages_PG == 0).flatten(1).all(dim=1).double().mean()),
+        **_shown([m for group in rollout.groups for m in group if m.external]),
         **_played([m.transcript for m in sampled if m.transcript is not None]),
     }
+
+
+def _shown(demonstrations: Sequence[Member]) -> dict[str, float]:
+    decided = [m for m in demonstrations if m.solved is not None]
+    return {"external_accuracy": _ratio(sum(bool(m.solved) for m in decided), len(decided))} if demonstrations else {}
 
 
 def _played(episodes: Sequence[Transcript]) -> dict[str, float]:

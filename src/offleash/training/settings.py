@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from offleash.core import InputError, unknown_name
+from offleash.training.bounds import check_bounds
 
 LARGEST = 1_000_000
 """Texts in one step; more is a slip of the keyboard."""
@@ -27,9 +28,11 @@ class TaskSettings:
     """Which problems to train on."""
 
     name: str = "countdown"
+    """A name of `offleash tasks`."""
     levels: tuple[int, ...] = (5,)
     """Difficulty levels; prompt i of a step is of level i modulo their number."""
     split: str = "train"
+    """Whose problems; training on test is possible and warned of."""
     problems: int = 0
     """Train on the first so many problems of each level, again and again (1: one example); 0 for new ones at every step."""
     measured: str = ""
@@ -45,7 +48,9 @@ class ObjectiveSettings:
     """A row of `offleash objectives` and changes to its fields."""
 
     name: str = "grpo"
+    """A name of `offleash objectives`."""
     overrides: dict[str, Any] = field(default_factory=dict)
+    """Changes to the row's fields, such as {kl_beta: 0.01}."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class RolloutSettings:
     num_generations: int = 16
     """Sampled completions a prompt (the group, without demonstrations); 0 for supervised objectives."""
     temperature: float = 1.0
+    """Of sampling; log-probs, entropies and the gradient are at it too."""
     max_completion_length: int = 32
     """Tokens, the end token included; of one turn, where the task is a world."""
     engine: str = "native"
@@ -96,12 +102,17 @@ class OptimizerSettings:
     """AdamW, constant learning rate after a linear warm-up."""
 
     learning_rate: float = 1e-4
+    """After the warm-up."""
     warmup_steps: int = 0
     """Steps of linear warm-up, counted in rollout steps."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """Of AdamW's two moments, each from 0 to below 1."""
     eps: float = 1e-8
+    """AdamW's, above 0."""
     weight_decay: float = 0.0
+    """AdamW's, decoupled."""
     max_grad_norm: float = 1.0
+    """A longer gradient is scaled down to this norm."""
     minibatches: int = 1
     """Optimizer steps a rollout batch; with 1 every importance ratio is 1 and clipping does nothing."""
     micro_batch_rows: int = 128
@@ -127,7 +138,9 @@ class ProbeSettings:
     every: int = 0
     """Steps between probes; 0 for none."""
     problems: int = 64
+    """Problems of a probe, the same ones each time, of the first of task.levels."""
     samples: int = 64
+    """Completions of each."""
     keep_best: bool = False
     """Keep the checkpoint with the best pass@k at the largest k probed, and name it in best.json."""
 
@@ -137,6 +150,7 @@ class StageSettings:
     """A part of a run: so many steps with some fields changed."""
 
     steps: int
+    """How long it is."""
     change: dict[str, Any] = field(default_factory=dict)
     """Fields as in a recipe, such as {rollout: {temperature: 1.2}}; what is not named stays as in the recipe."""
     reset: tuple[str, ...] = ()
@@ -148,7 +162,9 @@ class ResetSettings:
     """Resets at fixed steps (ProRL, arXiv 2505.24864); at a trigger they are rules of the guard."""
 
     reference_every: int = 0
+    """Steps after which the present model becomes the reference, again and again; 0 for never."""
     optimizer_every: int = 0
+    """Steps after which AdamW's moments are forgotten; 0 for never."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +174,7 @@ class GuardSettings:
     when: str
     """narrowed: pass@k of the probe problems is surely below that of step 0; plateau: no better pass@1 for `patience` probes."""
     do: tuple[str, ...] = ("warn",)
-    """warn, stop, reset_reference, reset_optimizer, return_to_reference, return_to_best, change."""
+    """warn, stop, reset_reference, reset_optimizer, return_to_reference, return_to_best, change; done in the order listed."""
     change: dict[str, Any] = field(default_factory=dict)
     """Fields for `change`, such as {objective: {name: grpo-n}}, {rollout: {temperature: 1.2}}."""
     k: int = 0
@@ -166,6 +182,7 @@ class GuardSettings:
     confidence: float = 0.95
     """That no look of the whole run calls narrowed what is not."""
     patience: int = 3
+    """Probes in a row without a better pass@1, for plateau."""
     times: int = 1
     """How often it acts."""
 
@@ -175,12 +192,14 @@ class TrainSettings:
     """A training run."""
 
     steps: int
+    """Rollout steps; each is optimizer.minibatches steps of the optimizer."""
     model: str = "base"
     """A Hugging Face model folder, or an embedded one: `base` (countdown), `base:families`."""
     bf16: bool = False
     """Products with weights in bfloat16, in the update and in the native engine; weights, gradients, moments, attention on a
     CPU, the output layer and the softmax stay float32."""
     seed: int = 0
+    """Of problems, samples, mini-batches and adapters."""
     task: TaskSettings = field(default_factory=TaskSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     rollout: RolloutSettings = field(default_factory=RolloutSettings)
@@ -201,27 +220,8 @@ class TrainSettings:
     """Consecutive updates whose gradient is not finite (each skipped) after which the run stops."""
 
     def __post_init__(self) -> None:
-        positive = {
-            "steps": self.steps,
-            "rollout.num_prompts": self.rollout.num_prompts,
-            "rollout.rows": self.rollout.rows,
-            "rollout.max_completion_length": self.rollout.max_completion_length,
-            "optimizer.minibatches": self.optimizer.minibatches,
-            "optimizer.micro_batch_rows": self.optimizer.micro_batch_rows,
-            "optimizer.learning_rate": self.optimizer.learning_rate,
-            "optimizer.max_grad_norm": self.optimizer.max_grad_norm,
-            "checkpoint_every": self.checkpoint_every,
-            "rollout.temperature": self.rollout.temperature,
-            "rollout.max_rounds": self.rollout.max_rounds,
-        }
-        for name, value in positive.items():
-            if not value > 0:
-                raise InputError(f"{name}: {value} is not above 0")
+        check_bounds(self)
         self._check_sizes()
-        if self.lora.rank < 0 or not self.lora.alpha > 0:
-            raise InputError(
-                f"lora.rank: {self.lora.rank}, with alpha {self.lora.alpha}; give a rank from 0 on, alpha above 0"
-            )
         if self.rollout.num_generations + self.external.per_group < 1:
             raise InputError(
                 "rollout.num_generations: 0, and external.per_group is 0 too; a group needs at least one text"
@@ -244,7 +244,7 @@ class TrainSettings:
             raise InputError(f"stages: {total} steps together, but steps is {self.steps}; make them equal")
         for i, stage in enumerate(self.stages):
             if stage.steps < 1:
-                raise InputError(f"stages.{i}.steps: {stage.steps} is below 1")
+                raise InputError(f"stages.{i}.steps: {stage.steps} is below 1; give 1 or more, or leave the stage out")
             _known(f"stages.{i}.reset", stage.reset, RESETS)
         if self.rollout.engine not in ENGINES:
             raise unknown_name("rollout.engine", self.rollout.engine, ENGINES)
@@ -263,7 +263,12 @@ class TrainSettings:
             raise InputError(
                 "probe.every: 0, but the guard (or probe.keep_best) reads probes; give the steps between them"
             )
+        self._check_guard()
+
+    def _check_guard(self) -> None:
         for i, rule in enumerate(self.guard):
+            if not rule.do:
+                raise InputError(f"guard.{i}.do: empty; name at least one of {', '.join(ACTIONS)}")
             _known(f"guard.{i}.when", (rule.when,), WHEN)
             _known(f"guard.{i}.do", rule.do, ACTIONS)
             if bool(rule.change) != ("change" in rule.do):
@@ -271,7 +276,14 @@ class TrainSettings:
             if not 0.5 < rule.confidence < 1:
                 raise InputError(f"guard.{i}.confidence: {rule.confidence}; give a number between 0.5 and 1")
             if not 0 <= rule.k <= self.probe.samples:
-                raise InputError(f"guard.{i}.k: {rule.k}; a probe has {self.probe.samples} samples of each problem")
+                raise InputError(
+                    f"guard.{i}.k: {rule.k}; a probe has {self.probe.samples} samples of each problem: give a k up to that "
+                    "(0 for half of them), or raise probe.samples"
+                )
+            if "return_to_best" in rule.do and not self.probe.keep_best:
+                raise InputError(
+                    f"guard.{i}.do: return_to_best, but probe.keep_best is false, so no best checkpoint is kept; set it to true"
+                )
 
     def _check_sizes(self) -> None:
         sizes = {
