@@ -117,6 +117,7 @@ def test_one_problem_is_undecided() -> None:
     assert got.verdict == "undecided" and got.difference.at(32) == (1.0, -1.0, 1.0)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=6), st.randoms())
 def test_same_inputs_same_document_in_any_order(pairs: list[tuple[int, int]], random: object) -> None:

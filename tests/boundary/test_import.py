@@ -22,6 +22,7 @@ def test_import_loads_numpy_alone() -> None:
     assert loaded == [], f"import offleash.boundary loads {loaded}"
 
 
+@pytest.mark.slow
 def test_measuring_loads_no_torch_and_no_tables() -> None:
     """Nor does the comparison of two models, which needs more of scipy."""
     code = (

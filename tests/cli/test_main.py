@@ -217,6 +217,7 @@ def test_the_program_and_the_module_are_one(tmp_path):
     assert one_line(done.stderr)
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error_message(tmp_path):
     program = f"{sys.executable} -m offleash objectives --json | head -c 1"
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)

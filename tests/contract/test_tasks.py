@@ -118,6 +118,7 @@ def test_the_gold_of_another_problem_and_a_spoilt_one_are_refused(task):
             assert alone is not True or not problem.answer
 
 
+@pytest.mark.slow
 def test_no_hostile_text_raises_hangs_or_passes(task):
     problem = some(task, 1)[0]
     texts = list(hostile(task.name, 2000 if task.name in tasks.names() else 150))

@@ -126,6 +126,7 @@ def test_without_labels_it_says_what_a_small_rate_would_do(store: Store, capsys:
     assert "passing 0.1% of wrong samples would alone give pass@4 of 0.004" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_the_order_of_lines_and_of_writing_does_not_matter(store: Store, tmp_path: Path, seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -194,6 +195,7 @@ def test_two_versions_in_the_store(store: Store) -> None:
 # -------------------------------------------------------------------------------------------------------- errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

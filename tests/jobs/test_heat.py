@@ -21,6 +21,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_model_against_itself(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     side = f"{store}#base"
     capsys.readouterr()

@@ -71,6 +71,7 @@ def test_two_runs_are_compared(offleash, tmp_path):
     assert f"{two} minus {one}\n" in offleash("entropy", one, two)[1]
 
 
+@pytest.mark.slow
 def test_compute_of_a_table(offleash, tmp_path):
     table = write_curve(tmp_path / "curve.csv")
     code, out, err = offleash("compute", table, "--x", "gpu_hours", "--y", "pass_rate", "--json")
@@ -94,12 +95,14 @@ def test_the_help_says_which_parameters_have_an_interval(offleash):
     assert "A, B and C_mid come with an interval" in out and "R0 is a number alone" in out
 
 
+@pytest.mark.slow
 def test_compute_curves_are_compared(offleash, tmp_path):
     one, two = write_curve(tmp_path / "one.csv"), write_curve(tmp_path / "two.csv", top=0.68, seed=1)
     _, out, _ = offleash("compute", one, two, "--y", "pass_rate")
     assert "B: A differs by +0.0" in out and "not compared" in out
 
 
+@pytest.mark.slow
 def test_what_is_not_determined_is_said(offleash, tmp_path):
     table = write_curve(tmp_path / "curve.csv")
     early = tmp_path / "early.csv"

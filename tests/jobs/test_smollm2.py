@@ -52,6 +52,7 @@ def tiny(tmp_path: Path) -> Path:
     return tmp_path / "tiny"
 
 
+@pytest.mark.slow
 @GYM
 def test_the_flow_ends_in_a_report_and_started_again_repeats_nothing(
     plan: smollm2.Plan, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -85,6 +85,7 @@ def test_a_full_disk_under_the_weights_is_one_line(
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_seeds_of_one_group_share_a_recipe(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "group"
     command = ["train", recipe, "steps=1", "--out", str(out)]

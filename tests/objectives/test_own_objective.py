@@ -31,6 +31,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     SURROGATES.pop("my-soft-clip", None)
 
 
+@pytest.mark.slow
 def test_the_page(module: str, tmp_path: Path) -> None:
     preset = find_preset(f"{module}:row")
     for name in applicable(preset):

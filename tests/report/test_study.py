@@ -193,6 +193,7 @@ def test_plotly_is_embedded_once(built):
     assert page.count("* plotly.js v") == 1
 
 
+@pytest.mark.slow
 def test_the_same_study_gives_the_same_bytes(study, tmp_path, monkeypatch):
     from offleash.report import facts
 

@@ -156,6 +156,7 @@ def test_killed_at_every_write_sync_and_rename(tmp_path: Path, monkeypatch: pyte
         assert_same(Store.open(path), whole)
 
 
+@pytest.mark.slow
 def test_sigint_leaves_a_usable_store(forks: Forks, whole: Store, tmp_path: Path) -> None:
     path = tmp_path / "s"
     pid = forks.start(path=path, pause=0.01, **SHAPE)
@@ -189,6 +190,7 @@ def test_a_second_writer_is_refused_while_the_first_lives(forks: Forks, whole: S
     assert_same(Store.open(path), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["write", "fsync"])
 @pytest.mark.parametrize("moment", [1, 2, 9])
 def test_a_full_disk_is_one_clear_error(

@@ -27,6 +27,7 @@ with Store.open(sys.argv[1]).writer() as writer:
 """
 
 
+@pytest.mark.slow
 def test_counts_grow_while_a_writer_appends(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "s")
     with store.writer() as writer:

@@ -153,6 +153,7 @@ def test_a_checkpoint_is_a_whole_model_with_peft_s_adapters_beside_it(whole, bas
     assert moved and all(".lora_" in key for key in moved)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same_to_the_bit(whole, tmp_path):
     first = go(tmp_path / "run", replace(SETTINGS, steps=3))
     assert first.metrics() == whole.metrics()[:3]
