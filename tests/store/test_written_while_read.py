@@ -18,6 +18,9 @@ WRITER = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from rows import problem, sample, verdict
+
+import pytest
+
 from offleash.store import Store
 with Store.open(sys.argv[1]).writer() as writer:
     for i in range({ROUNDS}):
