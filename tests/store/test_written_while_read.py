@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from rows import SETTINGS, problem
 
 from offleash.store import Store
@@ -18,9 +19,6 @@ WRITER = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from rows import problem, sample, verdict
-
-import pytest
-
 from offleash.store import Store
 with Store.open(sys.argv[1]).writer() as writer:
     for i in range({ROUNDS}):
