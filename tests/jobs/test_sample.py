@@ -83,3 +83,14 @@ def test_a_server_that_dies_keeps_what_it_gave_and_the_same_command_goes_on(
     assert cli.run([*COMMAND, "--model", "base", "--n", "1", "--out", out]) == 0
     assert cli.run(["likelihood", f"{out}#base", f"{out}#served"]) == 2
     assert "token id -1" in capsys.readouterr().err
+
+
+def test_what_was_cut_off_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ["sample", "--model", "base", "--task", "countdown", "--level", "3", "--n", "4", "--problems", "3"]
+    assert cli.run([*ask, "--max-completion-length", "3", "--out", str(tmp_path / "short")]) == 0
+    shown = capsys.readouterr()
+    assert "3 problems, 12 verified samples, 0 right" in " ".join(shown.err.split())
+    assert "100% were cut off at 3 tokens; raise --max-completion-length" in " ".join(shown.err.split())
+    assert cli.run([*ask, "--max-completion-length", "30", "--out", str(tmp_path / "long"), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["cut_off"] == 0 and "cut off" not in shown.err

@@ -12,7 +12,7 @@ from offleash import tasks
 from offleash.core import InputError, Problem
 from offleash.engines import Sampler, SamplingSettings, get, open_engine
 from offleash.engines.episodes import stops_of
-from offleash.jobs.display import console, progress
+from offleash.jobs.display import console, progress, say
 from offleash.sampling.fill import check_numbers, fill
 from offleash.store import Store, open_or_create
 from offleash.store.files import require_writable
@@ -21,6 +21,8 @@ from offleash.tasks import Task
 
 BATCH = 2048
 """Completions between two writes to the store."""
+CUT_OFF = 0.01
+"""A larger share of completions cut off by the limit of tokens is told: they count as wrong, whatever they were about to say."""
 
 
 class Filled(NamedTuple):
@@ -70,16 +72,28 @@ def run(
             engine=engine, stop=stop, options=options, tell=lambda done, total: report(done),
         )  # fmt: skip
     # The store may hold the same model at other temperatures.
-    counts = Store.open(out).counts(
-        identity, task=tasks.get(task).name, level=level, split=split, seed=seed, sampler=sampler
-    )
+    store, name = Store.open(out), tasks.get(task).name
+    counts = store.counts(identity, task=name, level=level, split=split, seed=seed, sampler=sampler)
     total = sum(row.n for row in counts)
     accuracy = sum(row.c for row in counts) / total if total else None
-    result = {"store": str(out), "model": identity, "problems": len(counts), "samples": total, "accuracy": accuracy}
+    result: dict[str, Any] = {
+        "store": str(out),
+        "model": identity,
+        "problems": len(counts),
+        "samples": total,
+        "accuracy": accuracy,
+    }
+    chosen = {"model": identity, "sampler": sampler, "seed": seed}
+    result["cut_off"] = _cut_off(store, chosen, {"task": name, "level": level, "split": split}) / max(1, total)
     if as_json:
         print(json.dumps(result))
     else:
-        console().print(f"store: {out}  model {identity[:12]}  {len(counts)} problems, {total} verified samples")
+        line = f"store: {out}  model {identity[:12]}  {len(counts)} problems, {total} verified samples"
+        console().print(line + ("" if accuracy is None else f", {accuracy:.3g} right"))
+        if result["cut_off"] > CUT_OFF:
+            say(
+                f"note: {result['cut_off']:.0%} were cut off at {max_completion_length} tokens; raise --max-completion-length"
+            )
     return result
 
 
@@ -172,3 +186,19 @@ def server_options(
 def choose(task: Task, level: int, split: str, seed: int, problems: int) -> list[Problem]:
     """The first problems of a split."""
     return list(itertools.islice(tasks.problems(task, level, split, seed), problems))
+
+
+def _cut_off(store: Store, samples: Mapping[str, Any], problems: Mapping[str, Any]) -> int:
+    """How many samples ended at the limit of tokens."""
+
+    def literal(value: object) -> str:
+        return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
+
+    def where(fields: Mapping[str, Any]) -> str:
+        return " AND ".join(f"{name} = {literal(value)}" for name, value in fields.items())
+
+    query = f"""
+    SELECT count(*) AS n FROM samples WHERE {where(samples)} AND finish_reason = 'length'
+        AND problem_id IN (SELECT id FROM problems WHERE {where(problems)})
+    """
+    return int(store.sql(query).to_pylist()[0]["n"])
