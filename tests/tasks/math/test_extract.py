@@ -25,6 +25,12 @@ from offleash.tasks.math.extract import extract, integer, plain
         ("about -5 degrees", "-5", "number"),
         ("x = .5", ".5", "number"),
         ("it costs 3.", "3", "number"),
+        ("The answer is 1/2.", "1/2", "number"),
+        ("it is 10^2", "10^2", "number"),
+        ("1e2 of them", "1e2", "number"),
+        ("that is \u22123", "-3", "number"),
+        ("so 5-2", "2", "number"),
+        ("it is 7" + " " * 200_000, "7", "number"),
         ("10^6 is 1000000", "1000000", "number"),
     ],
 )

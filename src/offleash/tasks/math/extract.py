@@ -10,7 +10,11 @@ MAX_ANSWER = 500
 MAX_TAIL = 100_000
 """Characters at the end of a completion in which an answer is looked for."""
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_NUMBER = re.compile(r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|[-+]?\.[0-9]+")
+_NUMBER = re.compile(
+    r"(?:(?<![\w)])[-+])?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+    r"(?:[ ]?/[ ]?[0-9]+|\^\{?[-+]?[0-9]+\}?|[eE][-+]?[0-9]+)?"
+)
+"""With what belongs to it: `1/2`, `10^2` and `1e3` are no 2, 2 and 3; and `5-2` is no -2."""
 _HASHES = re.compile(r"####[ \t]*([^\n]+)")
 
 
@@ -34,7 +38,7 @@ def extract(text: str, number: bool) -> Extracted:
     >>> extract("16 - 7 = 9 eggs, so 18 dollars.", number=True).answer
     '18'
     """
-    tail = text[-MAX_TAIL:]
+    tail = text.rstrip()[-MAX_TAIL:].replace("\u2212", "-")  # the sign of typesetting
     found = _boxed(tail)
     if found is None and (hashes := _HASHES.findall(tail)):
         found = Extracted(hashes[-1], "hashes")
