@@ -94,3 +94,21 @@ def test_what_was_cut_off_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert cli.run([*ask, "--max-completion-length", "30", "--out", str(tmp_path / "long"), "--json"]) == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out)["cut_off"] == 0 and "cut off" not in shown.err
+
+
+def test_without_a_level_the_tasks_main_one_is_sampled(tmp_path: Path) -> None:
+    ask = [
+        "sample",
+        "--model",
+        "base:families",
+        "--task",
+        "logic",
+        "--n",
+        "1",
+        "--problems",
+        "2",
+        "--out",
+        str(tmp_path),
+    ]
+    assert cli.run(ask) == 0
+    assert {p.problem.level for p in Store.open(tmp_path).problems()} == {9}

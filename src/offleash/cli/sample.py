@@ -18,6 +18,12 @@ Stopped at any moment, the same command fills in what is missing; a larger --n a
 """
 
 
+MainLevel = Annotated[
+    int | None,
+    typer.Option(help="Difficulty level; without it the task's main one (5 for countdown).", show_default=False),
+]
+
+
 def sample(
     model: Annotated[
         str, typer.Option(help="A model folder, `base` or `base:families` for an embedded one, or a server's model.")
@@ -25,7 +31,7 @@ def sample(
     task: Annotated[str, typer.Option(help="A task of `offleash tasks`.")],
     n: Annotated[int, typer.Option(help="Verified completions of each problem.")],
     out: Annotated[Path, typer.Option(help="Store folder, new or to be filled up.")],
-    level: Annotated[int, typer.Option(help="Difficulty level of the task.")] = 5,
+    level: MainLevel = None,
     problems: Annotated[int, typer.Option(help="How many problems.")] = 100,
     split: Annotated[str, typer.Option(help="pretrain, train, probe or test.")] = "test",
     seed: Annotated[int, typer.Option(help="Chooses the problems and the samples.")] = 0,

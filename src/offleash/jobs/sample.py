@@ -50,7 +50,7 @@ def run(
     *,
     model: str,
     task: str,
-    level: int,
+    level: int | None,
     n: int,
     out: Path,
     problems: int = 100,
@@ -65,6 +65,7 @@ def run(
     as_json: bool = False,
 ) -> dict[str, Any]:
     """Sample what is missing; returns what the store now holds of this model. `options` are the engine's own."""
+    level = tasks.main_level(tasks.get(task)) if level is None else level
     with progress("sampling", n * problems) as report:
         identity, sampler = fill_store(
             model=model, task=task, level=level, n=n, out=out, problems=problems, split=split, seed=seed,

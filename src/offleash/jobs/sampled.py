@@ -42,6 +42,10 @@ class Order:
             for name in ("level", "split", "seed", "temperature")
             if (value := getattr(selection, name)) is not None
         }
+        if "level" not in known and selection.task is not None:
+            from offleash import tasks
+
+            known["level"] = tasks.main_level(tasks.get(selection.task))
         own = {"problems": problems, "max_completion_length": max_completion_length}
         known |= {name: value for name, value in own.items() if value is not None}
         given = tuple("--" + name.replace("_", "-") for name, value in own.items() if value is not None)

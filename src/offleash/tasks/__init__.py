@@ -14,6 +14,7 @@ from offleash.tasks.base import (
     Task,
     families,
     get,
+    main_level,
     names,
     problems,
     register,
@@ -38,6 +39,7 @@ __all__ = [
     "problems",
     "register",
     "register_family",
+    "main_level",
     "verify_all",
 ]
 del _code, _countdown, _families, _gym, _math, _worlds

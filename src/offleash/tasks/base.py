@@ -151,6 +151,11 @@ def _make(name: str) -> Task:
     return made
 
 
+def main_level(task: Task) -> int:
+    """The level that is measured where none is asked for: the task's own `main_level`, else 5 where it has one, else its first."""
+    return int(getattr(task, "main_level", 5 if 5 in task.levels else task.levels[0]))
+
+
 def verify_all(task: Task, pairs: Sequence[tuple[Problem, str]]) -> list[Verdict]:
     """The verdicts of many (problem, text), in order; in one batch where the task can."""
     if isinstance(task, Batched):
