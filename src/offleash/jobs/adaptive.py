@@ -80,7 +80,7 @@ class _Study:
         assert order.task is not None and order.out is not None
         self.order = order
         self.task = tasks.get(order.task)
-        self.problems: list[Problem] = choose(self.task, order.level, order.split, order.seed, order.problems)
+        self.problems: list[Problem] = choose(self.task, order.level_sampled(), order.split, order.seed, order.problems)
         self.names = [labels(texts)[text] for text in texts]
         self.sources = [
             source(folder_of(text), name, order.temperature, order.max_completion_length, stop=stops_of(self.task))
@@ -109,7 +109,9 @@ class _Study:
 
     def _rows(self, model: str, sampler: str) -> list[Json]:
         o = self.order
-        table = self.store.rows(model, level=o.level, task=self.task.name, split=o.split, sampler=sampler, seed=o.seed)
+        table = self.store.rows(
+            model, level=o.level_sampled(), task=self.task.name, split=o.split, sampler=sampler, seed=o.seed
+        )
         rows: list[Json] = table.select(["problem_id", "index", "correct"]).to_pylist()
         return rows
 

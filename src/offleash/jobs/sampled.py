@@ -23,7 +23,8 @@ class Order:
 
     task: str | None
     out: Path | None
-    level: int = 5
+    level: int | None = None
+    """None for the task's main one."""
     split: str = "test"
     seed: int = 0
     problems: int = 100
@@ -42,14 +43,17 @@ class Order:
             for name in ("level", "split", "seed", "temperature")
             if (value := getattr(selection, name)) is not None
         }
-        if "level" not in known and selection.task is not None:
-            from offleash import tasks
-
-            known["level"] = tasks.main_level(tasks.get(selection.task))
         own = {"problems": problems, "max_completion_length": max_completion_length}
         known |= {name: value for name, value in own.items() if value is not None}
         given = tuple("--" + name.replace("_", "-") for name, value in own.items() if value is not None)
         return cls(selection.task, out, given=given, **known)
+
+    def level_sampled(self) -> int:
+        """Of the problems that are drawn."""
+        from offleash import tasks
+
+        assert self.task is not None
+        return tasks.main_level(tasks.get(self.task)) if self.level is None else self.level
 
 
 def is_model(text: str, *, measured: bool = False) -> bool:
@@ -123,9 +127,9 @@ def sampled_side(text: str, order: Order | None, n: int | None, texts: Sequence[
     store, name, wanted = out / "store", labels(texts)[text], n or 1
     with progress(f"sampling {name}", wanted * order.problems) as report:
         ids = fill_store(
-            model=folder_of(text), task=task, level=order.level, n=wanted, out=store, problems=order.problems, label=name,
+            model=folder_of(text), task=task, level=order.level_sampled(), n=wanted, out=store, problems=order.problems, label=name,
             split=order.split, seed=order.seed, temperature=order.temperature,
             max_completion_length=order.max_completion_length, tell=lambda done, total: report(done),
         )  # fmt: skip
-    chosen = Selection(tasks.get(task).name, order.level, order.split, order.seed, ids.sampler)
+    chosen = Selection(tasks.get(task).name, order.level_sampled(), order.split, order.seed, ids.sampler)
     return replace(read_side(f"{store}#{ids.model}", chosen), name=name)
