@@ -27,7 +27,7 @@ from offleash.objectives import get
 from offleash.training import TrainSettings
 from offleash.training.demonstrations import make_demonstrations
 from offleash.training.problems import Problems
-from offleash.training.processes import ALONE, Processes, start
+from offleash.training.processes import ALONE, Processes, leave, start
 from offleash.training.references import References
 from offleash.training.rollout import Source, collect
 from offleash.training.rows import Row
@@ -180,6 +180,7 @@ def main(folder: Path) -> None:
     if not processes.sharded:
         (folder / f"meetings-{processes.rank}.json").write_text(json.dumps(meetings(processes)))
     processes.end()
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -36,4 +36,7 @@ def main() -> None:
         code = 130
     # What is left is the interpreter's own end; the exit code stands.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    processes = sys.modules.get("offleash.training.processes")
+    if processes is not None:
+        processes.leave(code)
     sys.exit(code)

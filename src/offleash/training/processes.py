@@ -9,9 +9,13 @@ An error of one process is told to all at the next meeting (`gather`, `agree`, `
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import importlib.util
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -205,6 +209,25 @@ def start() -> Processes:
         if made.num_processes > 1 or not on_cpu or _flag("ACCELERATE_USE_FSDP") or zero_wanted()
         else ALONE
     )
+
+
+def leave(code: int) -> None:
+    """End this process with the exit code, if it was one of several; otherwise do nothing.
+
+    Threads of the process group let go of the last meeting's tensors a moment after it, and for that they need Python. Where
+    Python is being taken down just then, they abort the whole process (exit code -6, "terminate called without an active
+    exception"; pytorch 179291). So Python is left standing, after everything that has to be done at its end.
+    """
+    if start.cache_info().currsize == 0 or start() is ALONE:
+        return
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 def _check_launch() -> None:
