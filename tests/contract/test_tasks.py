@@ -121,11 +121,11 @@ def test_the_gold_of_another_problem_and_a_spoilt_one_are_refused(task):
 @pytest.mark.slow
 def test_no_hostile_text_raises_hangs_or_passes(task):
     problem = some(task, 1)[0]
-    texts = list(hostile(task.name, 2000 if task.name in tasks.names() else 150))
+    texts = list(hostile(task.name, 10_000))
     texts += ["(" * 10**6, "\\boxed{" + "{" * 10**6, "9" * 10**6, "<answer>" * 10**5, "\\boxed{" + "(" * 400 + "}"]
     start = time.monotonic()
     verdicts = tasks.verify_all(task, [(problem, text) for text in texts])
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 120
     for text, verdict in zip(texts, verdicts, strict=True):
         assert isinstance(verdict, Verdict) and verdict.verifier_version == task.verifier_version
         assert verdict.correct is not True or canonical(problem.answer) in canonical(text), (text[:100], verdict)

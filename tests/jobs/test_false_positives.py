@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -9,38 +10,72 @@ import pytest
 
 from offleash import tasks
 from offleash.cli import main as cli
+from offleash.core import InputError
 from offleash.jobs import false_positives
-from offleash.jobs.false_positives import OTHERS, PROBLEMS, SAMPLES, Based
+from offleash.jobs.false_positives import GOLDS, OTHERS, PROBLEMS, Based
 
 
-def test_texts_are_judged_against_other_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_are_judged_against_other_problems() -> None:
     task = tasks.get("logic")
-
-    def golds(model: str, chosen: list) -> tuple[list[list[str]], str, str]:
-        return [[task.gold(problem, (k,)) for k in range(SAMPLES)] for problem in chosen], "01", "some id"
-
-    monkeypatch.setattr(false_positives, "_texts", golds)
-    row = false_positives.measure(Based("logic", 5, "base:families"))
-    chosen = [p for _, p in zip(range(PROBLEMS), tasks.problems(task, 5, "probe", 0), strict=False)]
+    row = false_positives.measure(Based("logic", 5, GOLDS))
+    chosen = list(itertools.islice(tasks.problems(task, 5, "probe", 0), PROBLEMS))
     same = sum(
         chosen[i].answer == chosen[(i + k) % PROBLEMS].answer for i in range(PROBLEMS) for k in range(1, OTHERS + 1)
     )
-    assert row["judged"] == PROBLEMS * SAMPLES * OTHERS
-    assert row["other_accepted"] == same * SAMPLES > 0
-    # Noise of zeros and ones alone, as long as the texts, is right as often as a guess of that length.
-    lengths = [len(task.gold(p, (k,))) == 5 for p in chosen for k in range(SAMPLES)]
-    share = sum(lengths) / len(lengths) / 32
+    assert row["judged"] == PROBLEMS * OTHERS
+    assert row["other_accepted"] == same > 0
+
+
+def test_noise_is_of_the_writers_characters_and_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = list(itertools.islice(tasks.problems(tasks.get("logic"), 5, "probe", 0), PROBLEMS))
+    lengths = (3, 5, 5, 7)
+    monkeypatch.setattr(
+        false_positives, "_golds", lambda *_: ([["10101"[:3] + "0" * (n - 3) for n in lengths]] * 60, "")
+    )
+    row = false_positives.measure(Based("logic", 5, GOLDS))
+    # Zeros and ones as long as the answer are right as often as a guess is, others never.
+    share = 0.5 / 32
+    assert row["judged"] == PROBLEMS * len(lengths) * OTHERS
     assert abs(row["random_accepted"] - row["judged"] * share) < 5 * (row["judged"] * share) ** 0.5
+    assert all(len(p.answer) == 5 for p in chosen)
 
 
 def test_every_task_with_an_embedded_base_was_measured_with_its_verifier() -> None:
     measured = false_positives.load()
-    assert set(measured) == {each.task for each in false_positives.based()}
     for each in false_positives.based():
         row = measured[each.task]
         assert (row["level"], row["model"]) == (each.level, each.model)
         assert row["verifier_version"] == tasks.get(each.task).verifier_version
         assert row["random_accepted"] == 0 <= row["other_accepted"] < 0.05 * row["judged"]
+
+
+def test_what_was_measured_by_gold_solutions_comes_out_again() -> None:
+    """Worlds always, reasoning-gym where it is installed: no recorded row is of another verifier or another time."""
+    measured, chosen = false_positives.load(), false_positives.solved()
+    assert {each.task for each in chosen} <= set(measured)
+    for each in chosen:
+        if not each.task.startswith("reasoning-gym/"):
+            assert false_positives.measure(each) == measured[each.task]
+
+
+def test_tasks_with_data_were_measured_with_a_language_model() -> None:
+    measured = false_positives.load()
+    for each in false_positives.given("a model"):
+        row = measured[each.task]
+        assert row["judged"] == each.problems * each.samples * each.others and row["model_id"]
+
+
+def test_what_a_file_says_of_other_tasks_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "shares.json"
+    out.write_text(json.dumps({"tasks": [{"task": "gsm8k", "judged": 7}, {"task": "logic", "judged": 7}]}))
+    monkeypatch.setattr(false_positives, "based", lambda: [Based("logic", 5, GOLDS, problems=10)])
+    monkeypatch.setattr(false_positives, "solved", list)
+    false_positives.run(out)
+    rows = {row["task"]: row["judged"] for row in json.loads(out.read_text())["tasks"]}
+    assert rows == {"gsm8k": 7, "logic": 80}
+    out.write_text("{}")
+    with pytest.raises(InputError, match=r"--measure: .*give another one"):
+        false_positives.run(out)
 
 
 def test_the_table_shows_shares_of_the_verifier_at_hand_only(
@@ -52,8 +87,8 @@ def test_the_table_shows_shares_of_the_verifier_at_hand_only(
     }  # fmt: skip
     monkeypatch.setattr(false_positives, "load", lambda: {"logic": row})
     assert cli.run(["tasks", "logic", "--measured-on", "1"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert "<0.003" in lines[1] and "0.031" in lines[1].split("<0.003")[1] and "<" not in lines[2]
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line[:1].isdigit()}
+    assert "<0.003" in lines["5"] and "0.031" in lines["5"].split("<0.003")[1] and "<" not in lines["7"]
     monkeypatch.setattr(false_positives, "load", lambda: {"logic": {**row, "verifier_version": "older"}})
     assert cli.run(["tasks", "logic", "--measured-on", "1", "--json"]) == 0
     levels = json.loads(capsys.readouterr().out)["tasks"][0]["levels"]
@@ -65,3 +100,5 @@ def test_a_file_to_write_is_asked_for_before_anything_is_sampled(
 ) -> None:
     assert cli.run(["tasks", "--measure", str(tmp_path)]) == 2
     assert "--measure:" in capsys.readouterr().err
+    assert cli.run(["tasks", "--with", "base"]) == 2
+    assert "--with: only with --measure" in capsys.readouterr().err

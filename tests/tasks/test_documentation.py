@@ -1,11 +1,13 @@
 """The examples of docs/tasks.md are tasks as they stand there."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from offleash import tasks
+from offleash.cli import main as cli
 from offleash.tasks import base
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
@@ -28,12 +30,30 @@ def load(name: str, attribute: str, folder: Path) -> tasks.Task:
 
 
 def test_the_worked_example_is_short_and_works(tmp_path):
-    assert len(EXAMPLES["sums.py"].splitlines()) < 45
+    assert len(EXAMPLES["sums.py"].splitlines()) < 40
     task = load("sums.py", "Sums", tmp_path)
     for split in ("train", "test"):
         problem = task.generate((0,), 2, split)
         assert task.verify(problem, task.gold(problem)).correct is True and task.verify(problem, "x").correct is False
         assert task.traces((0,), 2, split, 2)
+
+
+def test_what_the_page_shows_of_the_command_line_is_what_it_prints(capsys, tmp_path):
+    """The session of the page, with `echo TEXT |` as a file."""
+    session = re.search(r"```\n(\$ offleash tasks arithmetic --show 1\n.*?)```", PAGE, re.DOTALL)
+    assert session
+    for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$).*\n)*)", session[1], re.MULTILINE):
+        *given, asked = command.split(" | ")
+        file = tmp_path / "text"
+        file.write_text(shlex.split(given[0])[1] + "\n" if given else "")
+        cli.run([str(file) if word == "-" else word for word in asked.split()[1:]])
+        assert capsys.readouterr().out.strip() == shown.strip()
+
+
+def test_the_lines_of_a_code_task_are_a_file(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "code-tasks.md").read_text()
+    (tmp_path / "mine.jsonl").write_text(page.split("```json\n")[1].split("```")[0])
+    assert len(tasks.get(f"code:{tmp_path / 'mine.jsonl'}").everything) == 2  # type: ignore[attr-defined]
 
 
 def test_the_reward_function_example_works(tmp_path):

@@ -2,15 +2,18 @@
 
 import importlib.util
 import itertools
+import math
 import subprocess
 import sys
 
 import pytest
 
 from offleash import tasks
-from offleash.core import InputError, OffleashError
+from offleash.core import InputError
+from offleash.tasks.gym import task as module
 from offleash.tasks.gym.task import last_number
 from offleash.tasks.gym.variant import PROMPTS, Variant, read
+from offleash.tasks.isolation import Limits
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("reasoning_gym") is None,
@@ -104,6 +107,13 @@ def test_a_guess_is_how_often_an_answer_occurs():
         ("chain_sum:digits=1", "unknown setting of reasoning-gym's chain_sum 'digits'; did you mean 'min_digits'"),
         ("chain_sum:seed=1", "unknown setting of reasoning-gym's chain_sum 'seed'"),
         ("chain_sums:max_digits=1", "unknown data set of reasoning-gym 'chain_sums'"),
+        ("chain_sum:max_terms=1e9", "chain_sum: max_terms=1000000000.0 is not a whole number, in digits; give one"),
+        ("chain_sum:max_terms=true", "max_terms=True is not a whole number"),
+        ("chain_sum:allow_negation=3", "allow_negation=3 is not one of true and false"),
+        ("bitwise_arithmetic:difficulty=two", "difficulty=two is not a whole number"),
+        ("leg_counting:max_instances=1.5", "max_instances=1.5 is not a whole number"),
+        ("coin_flip:max_trials=nan", "max_trials=nan is not a whole number"),
+        ("syllogism:invalid_ratio=inf", "invalid_ratio=inf is not a number"),
     ],
 )
 def test_a_setting_that_a_data_set_does_not_have_is_named(name, message):
@@ -113,8 +123,38 @@ def test_a_setting_that_a_data_set_does_not_have_is_named(name, message):
 
 @installed
 def test_a_configuration_that_the_data_set_refuses_is_one_line():
-    with pytest.raises(OffleashError, match="max_terms must be >= min_terms"):
+    with pytest.raises(InputError, match="max_terms must be >= min_terms; give other settings"):
         tasks.get("reasoning-gym/chain_sum:max_terms=1,min_terms=2").generate((0,), 0, "train")
+
+
+@installed
+def test_settings_of_the_right_kind_are_taken():
+    for given in (
+        f"chain_sum:max_terms={'9' * 400}",
+        "syllogism:invalid_ratio=1,allow_all=false",
+        "syllogism:invalid_ratio=0.5",
+    ):
+        assert tasks.get(f"reasoning-gym/{given}").name.endswith(read(given.split(":")[1]).name)
+
+
+@installed
+def test_settings_that_ask_for_too_much_are_refused_in_time(monkeypatch):
+    monkeypatch.setattr(module, "_OWN", Limits(seconds=0.5, wall_seconds=20.0, megabytes=512))
+    task = tasks.get("reasoning-gym/chain_sum:max_terms=1000000000")
+    with pytest.raises(
+        InputError, match=r"max_terms=1000000000: drawing a problem takes more than 0.5 s .*; give smaller"
+    ):
+        task.generate((0,), 0, "train")
+    monkeypatch.undo()
+    assert tasks.get(ONE_DIGIT).generate((0,), 0, "train").prompt  # the pool goes on
+
+
+@installed
+def test_a_guess_that_takes_too_long_to_count_is_not_known(monkeypatch):
+    task = tasks.get(ONE_DIGIT.replace("max_terms=2", "max_terms=2000,min_terms=1000"))
+    problem = task.generate((0,), 0, "train")
+    monkeypatch.setattr(module, "_DRAW", Limits(seconds=0.2, wall_seconds=20.0))
+    assert math.isnan(task.guess(problem)) and math.isnan(task.guess(problem))
 
 
 @installed

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,8 @@ def make():
     return Double()
 def needs_more(size):
     return Double()
+def fails():
+    return {}["gone"]
 class Nothing:
     name = "nothing"
 broken = Nothing()
@@ -70,6 +73,23 @@ def test_a_module_by_its_dotted_name(file, monkeypatch):
     assert tasks.get("mine:Double").name == "double"
 
 
+def test_a_module_in_the_current_folder_is_found_for_that_import_alone(file, monkeypatch):
+    (file.parent / "in_the_folder").mkdir()
+    (file.parent / "in_the_folder" / "sub.py").write_text(FILE)
+    (file.parent / "colorsys.py").write_text("raise RuntimeError")  # shadows nothing
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    monkeypatch.chdir(file.parent)
+    path = [place for place in sys.path if place not in ("", str(file.parent))]
+    monkeypatch.setattr(sys, "path", path.copy())
+    file.rename(file.with_name("in_folder.py"))
+    assert tasks.get("in_folder:Double").name == tasks.get("in_the_folder.sub:made").name == "double"
+    assert loading.load("colorsys:rgb_to_hsv", "task")(0, 0, 1)[2] == 1
+    assert sys.path == path
+    with pytest.raises(InputError, match=f"no module 'in_no_folder' in the installed packages, nor in {file.parent};"):
+        tasks.get("in_no_folder:Double")
+    assert sys.path == path
+
+
 def test_an_installed_package_offers_tasks(file, monkeypatch):
     monkeypatch.syspath_prepend(str(file.parent))
     point = importlib.metadata.EntryPoint("offered", "mine:Double", base.GROUP)
@@ -87,11 +107,17 @@ def test_an_installed_package_offers_tasks(file, monkeypatch):
         ("countdwn", "did you mean 'countdown'"),
         ("gsm8", "did you mean 'gsm8k'"),
         ("no/such/file.py:Task", "no file no/such/file.py"),
-        ("no_such_module:Task", "no module 'no_such_module'; install it, .*or name a file"),
+        (
+            "no_such_module:Task",
+            r"no module 'no_such_module' in the installed packages, nor in /.*; install it, .*or name a file",
+        ),
+        ("math.none:Task", r"no module 'math.none' in 'math', which is no package; install it"),
+        ("offleash.none:Task", r"no module 'offleash.none' in .*offleash; install it"),
+        ("{file}:fails", r"fails: cannot be made: KeyError: 'gone' .mine.py, line \d+."),
         ("{file}:Doubel", "unknown name 'Doubel'; did you mean 'Double'"),
         ("{file}:needs_more", "needs_more: is made without arguments here"),
         ("{file}:broken", "Nothing has no version, verifier_version, levels, generate"),
-        ("{file}:", "name the object after a colon"),
+        ("{file}:", r"name the object after a colon, .*mine.py:NAME"),
     ],
 )
 def test_errors_name_the_mend(file, name, message):
@@ -103,7 +129,9 @@ def test_a_file_that_fails_is_one_line(tmp_path):
     path = tmp_path / "bad.py"
     path.write_text("1 / 0\n")
     for _ in range(2):
-        with pytest.raises(InputError, match=r"bad\.py cannot be imported: ZeroDivisionError: division by zero"):
+        with pytest.raises(
+            InputError, match=r"bad\.py cannot be imported: ZeroDivisionError: division by zero .bad.py, line 1."
+        ):
             tasks.get(f"{path}:Task")
 
 

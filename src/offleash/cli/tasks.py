@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from offleash.core import InputError
+
 if TYPE_CHECKING:
-    from offleash.tasks import Family, Task
+    from offleash.tasks import Family
 
 EXAMPLES = """
 \b
 Examples:
   offleash tasks
-  offleash tasks reasoning-gym
-  offleash tasks reasoning-gym/chain_sum --measured-on 20
+  offleash tasks countdown
+  offleash tasks countdown --show 3 --level 2 --split train
+  offleash tasks countdown --judge answer.txt --problem 2
+  offleash tasks reasoning-gym/chain_sum:max_terms=2 --show 5
   offleash tasks gsm8k:data/gsm8k --json
   offleash tasks --measure src/offleash/tasks/false_positives.json
+
+\b
+A task of your own, in a file or a module of the current folder, is tried the same way:
+  offleash tasks sums.py:Sums --show 3
+  echo 46 | offleash tasks sums.py:Sums --judge -
 """
-GENERATED = (
-    "drawn by the package itself, Apache-2.0, no data; a task of an installed package or of your own is its author's"
-)
 SHOWN = 60
 """Characters of an example in the table."""
 
@@ -30,8 +35,28 @@ SHOWN = 60
 def tasks(
     name: Annotated[
         str | None,
-        typer.Argument(help="A task, or a family; without it, the tasks that need nothing, and the families."),
+        typer.Argument(
+            help="A task, a family, or a task of your own: file.py:Name, module:name. Without it, a table of the tasks that need "
+            "nothing, and the families."
+        ),
     ] = None,
+    show: Annotated[
+        int | None, typer.Option(min=1, help="Print so many problems, with ids and solutions.", show_default=False)
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Print the verdict on the completion in FILE, without its last line end; - is standard input. Exit code 0 if it is "
+            "right, 1 if not.",
+            show_default=False,
+        ),
+    ] = None,
+    problem: Annotated[
+        str | None, typer.Option(help="With --judge: a number of --show (1), or an id.", show_default=False)
+    ] = None,
+    level: Annotated[int | None, typer.Option(help="Of --show and --judge; the main one.", show_default=False)] = None,
+    split: Annotated[str | None, typer.Option(help="Of --show and --judge; test.", show_default=False)] = None,
     measured_on: Annotated[
         int, typer.Option(min=1, help="Problems a level on which the guess baseline is measured.")
     ] = 5,
@@ -39,54 +64,76 @@ def tasks(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="First measure how often verifiers accept what is no answer, on the embedded bases, and write FILE; and the chance "
-            "baselines, into guesses.json beside it.",
+            help="First measure how often verifiers accept what is no answer and write FILE, whose rows of tasks that cannot be "
+            "measured here stay; and the chance baselines, into guesses.json beside it.",
+            show_default=False,
+        ),
+    ] = None,
+    written_by: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            metavar="MODEL",
+            help="With --measure: also on the tasks with data (gsm8k, math-500, humaneval), with texts of this model.",
             show_default=False,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """The tasks, their chance baselines, and how often their verifiers accept what is no answer."""
-    from offleash.cli.output import print_json, print_table
-    from offleash.jobs import false_positives, guesses
-    from offleash.tasks import families, get, names
+    """The tasks: what they are, their chance baselines, how often verifiers accept what is no answer; problems and verdicts of one."""
+    from offleash.cli import one_task
 
-    known = {family.name: family for family in families()}
-    family = known.get(name or "")
-    if family and family.members:
-        members = family.members()
-        if as_json:
-            print_json({"families": [_family(family, members)]})
-        else:
-            typer.echo(_wrapped(f"{len(members)} tasks, each {family.name}/NAME:", members))
-        return
-    measured = {row["task"]: row for row in false_positives.run(measure)} if measure else false_positives.load()
-    if measure:
-        guesses.record(measure.with_name("guesses.json"))
-    rows = [_row(get(chosen), measured_on, measured) for chosen in ([name] if name else names())]
-    if as_json:
-        print_json({"tasks": rows, "families": [] if name else [_family(family, None) for family in known.values()]})
-        return
-    lines = [
-        [
-            row["name"], row["version"], str(level["level"]), _shown(level["guess"]), _passed(level["false_positives"], "random"),
-            _passed(level["false_positives"], "other"), _line(level["example"]),
-        ]
-        for row in rows
-        for level in row["levels"]
-    ]  # fmt: skip
-    header = ["task", "version", "level", "a guess is right", "noise passes", "another's passes", "example"]
-    print_table(header, lines)
-    if not name:
-        typer.echo(f"\nsource: {GENERATED}\n")
-        shown = [[f.name + ("/NAME" if f.members else ""), f.about, f.needs, f.source] for f in known.values()]
-        print_table(["family", "about", "needs", "source and license"], shown)
+    one_task.check_options(name, show, judge, problem, level, split)
+    if name and show:
+        one_task.show(name, show, level, split, as_json=as_json)
+    elif name and judge:
+        one_task.judge(name, judge, problem or "1", level, split, as_json=as_json)
+    elif name and one_task.members(name) is not None:
+        one_task.family(name, as_json=as_json)
+    else:
+        _table(name, measured_on, measure, written_by, as_json=as_json)
 
 
 tasks.__doc__ = f"{tasks.__doc__}\n{EXAMPLES}"
 
 
-def _family(family: Family, members: list[str] | None) -> dict[str, Any]:
+def _table(name: str | None, measured_on: int, measure: Path | None, written_by: str | None, *, as_json: bool) -> None:
+    """All tasks, or one of them in full."""
+    if written_by and not measure:
+        raise InputError("--with: only with --measure FILE, the file to write")
+    from offleash.cli import one_task
+    from offleash.cli.output import print_json, print_table
+    from offleash.jobs import false_positives, guesses, task_card
+    from offleash.tasks import families, get, names
+
+    measured = (
+        {row["task"]: row for row in false_positives.run(measure, written_by)} if measure else false_positives.load()
+    )
+    if measure:
+        guesses.record(measure.with_name("guesses.json"))
+    if name:
+        one_task.card(task_card.card(name, measured_on, measured), as_json=as_json)
+        return
+    rows = [task_card.row(get(chosen), measured_on, measured) for chosen in names()]
+    known = families()
+    if as_json:
+        print_json({"tasks": rows, "families": [family_row(family, None) for family in known]})
+        return
+    lines = [[row["name"], row["version"], *level_cells(level)] for row in rows for level in row["levels"]]
+    print_table(["task", "version", *LEVEL_HEADER], lines)
+    typer.echo(f"\nsource: {task_card.GENERATED}\n")
+    shown = [
+        [f.name + ("/NAME" if f.members else ""), *shares(measured.get(f.name)), f.about, f.needs, f.source]
+        for f in known
+    ]
+    print_table(["family", "noise passes", "another's passes", "about", "needs", "source and license"], shown)
+    typer.echo(
+        "\none of them: offleash tasks NAME; its problems: offleash tasks NAME --show 3; more: offleash tasks --help"
+    )
+
+
+def family_row(family: Family, members: list[str] | None) -> dict[str, Any]:
+    """A family as JSON."""
     return {
         "name": family.name,
         "about": family.about,
@@ -96,25 +143,19 @@ def _family(family: Family, members: list[str] | None) -> dict[str, Any]:
     }
 
 
-def _row(task: Task, measured_on: int, measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    from offleash.jobs import guesses
+LEVEL_HEADER = ("level", "a guess is right", "noise passes", "another's passes", "example")
 
-    found = measured.get(task.name, {})
-    current = (
-        found.get("verifier_version") == task.verifier_version
-    )  # an old measurement says nothing of a new verifier
-    return {
-        "name": task.name,
-        "version": task.version,
-        "verifier_version": task.verifier_version,
-        "levels": [
-            {
-                **guesses.of(task, level, measured_on),
-                "false_positives": found if current and found["level"] == level else None,
-            }
-            for level in task.levels
-        ],
-    }
+
+def level_cells(level: dict[str, Any]) -> list[str]:
+    """A row of the table: see LEVEL_HEADER."""
+    return [
+        str(level["level"]), _shown(level["guess"]), *shares(level["false_positives"]), _line(level["example"]),
+    ]  # fmt: skip
+
+
+def shares(measured: dict[str, Any] | None) -> list[str]:
+    """How often noise passed, and another problem's text; empty where that was not measured."""
+    return [_passed(measured, "random"), _passed(measured, "other")]
 
 
 def _passed(measured: dict[str, Any] | None, kind: str) -> str:
@@ -130,14 +171,7 @@ def _shown(guess: float | None) -> str:
 
 
 def _line(text: str) -> str:
-    one = " ".join(text.split())
+    from offleash.cli.one_task import printable
+
+    one = printable(" ".join(text.split()))
     return one if len(one) <= SHOWN else one[: SHOWN - 3] + "..."
-
-
-def _wrapped(head: str, words: list[str]) -> str:
-    """The words in columns, below each other, 100 characters wide."""
-    width = max(map(len, words)) + 2
-    columns = max(1, 100 // width)
-    height = math.ceil(len(words) / columns)
-    lines = ["".join(word.ljust(width) for word in words[row::height]).rstrip() for row in range(height)]
-    return "\n".join([head, *lines])

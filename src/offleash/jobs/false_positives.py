@@ -1,14 +1,18 @@
-"""How often verifiers accept what is no answer, measured on texts of the embedded bases. `offleash tasks` shows it.
+"""How often verifiers accept what is no answer. `offleash tasks` shows it.
 
-Two kinds of text are judged against problems that they were not written for: characters of the model's alphabet drawn at random,
-each text as long as one of the model's; and the model's texts for other problems of the same task and level. The second share is
-no defect: it is how often two problems have the same answer, for a model that knows the task and its formats but not the question.
+Two kinds of text are judged against problems that they were not written for: characters of the writer's alphabet drawn at random,
+each text as long as one of the writer's; and the writer's texts for other problems of the same task and level. The second share is
+no defect: it is how often two problems have the same answer, for one who knows the task and its formats but not the question.
+
+The writer is the task's embedded base; where there is none, a model that is given (tasks with data), or the task's own gold
+solutions (worlds, reasoning-gym), which are the likeliest of all texts to be right elsewhere too.
 
 Importing this loads no torch; measuring does.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from importlib import resources
 from pathlib import Path
@@ -18,22 +22,28 @@ from offleash import tasks
 from offleash.core import InputError, Problem, rng
 from offleash.jobs.display import progress
 from offleash.store.files import require_writable
-from offleash.tasks import Task, verify_all
+from offleash.tasks import Task, gym, verify_all
 from offleash.tasks.families import Procedural
+from offleash.tasks.worlds import World
 
 PROBLEMS, SAMPLES, OTHERS = 60, 8, 8
 """Problems of a task, texts of each, and other problems that each of these texts is judged against."""
-SPLIT = "probe"
-LENGTH = 96
-"""Tokens of a text, at most."""
+GOLDS = "gold solutions"
+"""The writer of tasks without a model."""
 
 
 class Based(NamedTuple):
-    """A task with an embedded base, and the level at which the base is measured."""
+    """A task, the level at which it is measured, and who writes the texts: a model, or GOLDS."""
 
     task: str
     level: int
     model: str
+    split: str = "probe"
+    problems: int = PROBLEMS
+    samples: int = SAMPLES
+    length: int = 96
+    """Tokens of a text, at most."""
+    others: int = OTHERS
 
 
 def based() -> list[Based]:
@@ -42,25 +52,69 @@ def based() -> list[Based]:
     return [Based("countdown", 5, "base"), *(Based(t.name, t.main_level, "base:families") for t in found)]
 
 
+def solved() -> list[Based]:
+    """The tasks whose gold solutions are judged against other problems: the worlds, and reasoning-gym where it is installed."""
+    worlds = [task for task in map(tasks.get, tasks.names()) if isinstance(task, World)]
+    found = [Based(t.name, t.levels[0], GOLDS, problems=40, samples=4) for t in worlds]
+    if importlib.util.find_spec("reasoning_gym") is not None:
+        names = [f"reasoning-gym/{name}" for name in gym.datasets()]
+        # One has only 18 problems.
+        found += [Based(n, tasks.get(n).levels[0], GOLDS, "test", 16, 1, others=15) for n in names if _solvable(n)]
+    return found
+
+
+def _solvable(name: str) -> bool:
+    """Whether the data set comes with solutions; two of reasoning-gym do not."""
+    task = tasks.get(name)
+    try:
+        task.gold(next(tasks.problems(task, task.levels[0], "test", 0)))
+    except InputError:
+        return False
+    return True
+
+
+def given(model: str) -> list[Based]:
+    """The tasks with data of their own, for a model that writes words."""
+    return [
+        Based("gsm8k", 1, model, "test", 40, 4, 160),
+        Based("math-500", 3, model, "test", 40, 4, 160),
+        Based("humaneval", 1, model, "test", 40, 2, 160),
+    ]
+
+
 def load() -> dict[str, dict[str, Any]]:
     """What was measured, by task; {} where nothing was."""
     file = resources.files("offleash") / "tasks" / "false_positives.json"
     return {row["task"]: row for row in json.loads(file.read_text())["tasks"]} if file.is_file() else {}
 
 
-def run(out: Path) -> list[dict[str, Any]]:
-    """Measure every task that has an embedded base and write `out`."""
+def run(out: Path, model: str | None = None) -> list[dict[str, Any]]:
+    """Measure every task that can be measured here and write `out`; what it says of other tasks stays.
+
+    Args:
+        model: a folder; also measures tasks with data, with texts of this model.
+    """
     require_writable(out.parent)
     if out.is_dir():
         raise InputError(f"--measure: {out} is a folder; give a file to write, such as false_positives.json")
-    rows = []
-    chosen = based()
+    chosen = [*based(), *solved(), *(given(model) if model else ())]
+    rows = {row["task"]: row for row in _read(out)}
     with progress("measuring", len(chosen)) as report:
         for i, each in enumerate(chosen, 1):
-            rows.append(measure(each))
+            rows[each.task] = measure(each)
             report(i)
-    out.write_text(json.dumps({"tasks": rows}, indent=1) + "\n")
-    return rows
+    out.write_text('{"tasks": [\n' + ",\n".join(map(json.dumps, rows.values())) + "\n]}\n")  # a task a line
+    return list(rows.values())
+
+
+def _read(out: Path) -> list[dict[str, Any]]:
+    """The rows of an earlier file of this kind."""
+    if not out.is_file():
+        return []
+    try:
+        return [row | {"task": str(row["task"])} for row in json.loads(out.read_text())["tasks"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"--measure: {out} is no file of false-positive shares; give another one") from error
 
 
 def measure(each: Based) -> dict[str, Any]:
@@ -68,26 +122,39 @@ def measure(each: Based) -> dict[str, Any]:
     from offleash.jobs.sample import choose
 
     task = tasks.get(each.task)
-    chosen = choose(task, each.level, SPLIT, 0, PROBLEMS)
-    texts, alphabet, model_id = _texts(each.model, chosen)
+    chosen = choose(task, each.level, each.split, 0, each.problems)
+    texts, model_id = _golds(task, chosen, each.samples) if each.model == GOLDS else _texts(each, task, chosen)
+    alphabet = _alphabet(chosen if each.model != GOLDS else [], texts)
     # Text j of problem i is judged against the OTHERS problems that follow it, in a circle.
     pairs = [
-        (chosen[(i + step) % PROBLEMS], text)
+        (chosen[(i + step) % len(chosen)], text)
         for i, written in enumerate(texts)
         for text in written
-        for step in range(1, OTHERS + 1)
+        for step in range(1, each.others + 1)
     ]
     noise = [(problem, _noise(alphabet, len(text), i)) for i, (problem, text) in enumerate(pairs)]
     return {
-        "task": task.name,
+        "task": each.task,
         "level": each.level,
         "verifier_version": task.verifier_version,
-        "model": each.model,
+        "model": Path(each.model).name,
         "model_id": model_id,
         "judged": len(pairs),
         "random_accepted": _accepted(task, noise),
         "other_accepted": _accepted(task, pairs),
     }
+
+
+def _golds(task: Task, chosen: list[Problem], samples: int) -> tuple[list[list[str]], str]:
+    """Gold solutions; of worlds, several ways of walking."""
+    if isinstance(task, World):
+        return [[task.gold(problem, (k,)) for k in range(samples)] for problem in chosen], ""
+    return [[task.gold(problem)] for problem in chosen], ""
+
+
+def _alphabet(chosen: list[Problem], texts: list[list[str]]) -> str:
+    """The characters of the prompts and the texts."""
+    return "".join(sorted({c for p in chosen for c in p.prompt} | {c for own in texts for text in own for c in text}))
 
 
 def _accepted(task: Task, pairs: list[tuple[Problem, str]]) -> int:
@@ -99,17 +166,16 @@ def _noise(alphabet: str, length: int, i: int) -> str:
     return "".join(alphabet[j] for j in generator.integers(len(alphabet), size=length))
 
 
-def _texts(model: str, chosen: list[Problem]) -> tuple[list[list[str]], str, str]:
-    """SAMPLES texts of the model for each problem, the characters that it can write, and its id."""
+def _texts(each: Based, task: Task, chosen: list[Problem]) -> tuple[list[list[str]], str]:
+    """Texts of the model for each problem, and its id."""
     from offleash.engines import SamplingSettings, open_engine
     from offleash.engines.base import Request
 
-    opened = open_engine("native", model, SamplingSettings(1.0, LENGTH))
+    opened = open_engine("native", each.model, SamplingSettings(1.0, each.length))
     requests = [
         Request(problem.id, problem.prompt, k, rng.key64("false positives", problem.id, k))
         for problem in chosen
-        for k in range(SAMPLES)
+        for k in range(each.samples)
     ]
     written = [completion.text for completion in opened.sampler.generate(requests)]
-    alphabet = "".join(sorted({letter for problem in chosen for letter in problem.prompt} | set("".join(written))))
-    return [written[i : i + SAMPLES] for i in range(0, len(written), SAMPLES)], alphabet, opened.model_id
+    return [written[i : i + each.samples] for i in range(0, len(written), each.samples)], opened.model_id

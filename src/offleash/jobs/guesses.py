@@ -22,7 +22,7 @@ MEASURED_ON = 5
 
 
 def of(task: Task, level: int, measured_on: int) -> dict[str, Any]:
-    """The mean chance over the first problems of the probe split, or of test where there is none; recorded or measured."""
+    """The mean chance over the first problems of the probe split, or of another where there is none; recorded or measured."""
     record = recorded().get(task.name, {})
     known = measured_on == MEASURED_ON and record.get("versions") == [task.version, task.verifier_version]
     guess = record["levels"].get(str(level)) if known else None
@@ -34,14 +34,8 @@ def of(task: Task, level: int, measured_on: int) -> dict[str, Any]:
 
 
 def measure(task: Task, level: int, measured_on: int) -> dict[str, Any]:
-    """The same, measured now.
-
-    Raises:
-        InputError: the task's first level has no problems.
-    """
+    """The same, measured now; None with a reason where the level has no problems."""
     found, why = first(task, level, measured_on)
-    if not found and level == task.levels[0]:
-        raise InputError(why)
     mean = sum(map(task.guess, found)) / len(found) if found else math.nan
     unknown = why if not found else "the chance of a blind guess is not known for this task"
     return _row(level, None if math.isnan(mean) else mean, unknown if math.isnan(mean) else "", len(found), found)
@@ -51,7 +45,7 @@ def first(task: Task, level: int, count: int) -> tuple[list[Problem], str]:
     """The first problems of a level, and why there are not so many."""
     found: list[Problem] = []
     why = ""
-    for split in ("probe", "test"):
+    for split in ("probe", "test", "train", "pretrain"):
         try:
             for problem in itertools.islice(problems(task, level, split, 0), count):
                 found.append(problem)

@@ -142,7 +142,7 @@ def _make(name: str) -> Task:
         return _FAMILIES[family].make(member, place)
     if name in (offered := loading.entry_points(GROUP)):
         made = loading.instance(loading.offered(offered[name], GROUP))
-    elif colon:
+    elif colon or name.endswith(".py"):
         made = loading.instance(loading.load(name, "task"))
     else:
         raise unknown_name("task", name, [*names(), *_FAMILIES])

@@ -74,6 +74,7 @@ class Countdown:
     """The task. Levels are in `LEVELS`; problems show their numbers in ascending order."""
 
     name = "countdown"
+    about = "an expression of the given numbers that reaches a target"
     version = "1"
     verifier_version = "arithmetic-1"
     levels = tuple(LEVELS)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +23,8 @@ def load(path: str, field: str) -> Any:
     """What a dotted path names.
 
     Args:
-        path: `package.module:name` or `path/to/file.py:name`; a file is run once.
+        path: `package.module:name` or `path/to/file.py:name`; a file is run once. A module may also lie in the current folder, which
+            a console script does not look into by itself.
         field: the setting the path was given as, for errors.
 
     Raises:
@@ -26,7 +32,8 @@ def load(path: str, field: str) -> Any:
     """
     where, _, attribute = path.rpartition(":")
     if not where or not attribute:
-        raise InputError(f"{field}: {path!r} is not module:name or file.py:name; name the object after a colon")
+        mend = f"name the object after a colon, {path.rstrip(':')}:NAME" if path.strip(":") else "name an object"
+        raise InputError(f"{field}: {path!r} is not module:name or file.py:name; {mend}")
     module = _file(Path(where), field) if where.endswith(".py") else _module(where, field)
     found: Any = module
     for part in attribute.split("."):
@@ -40,15 +47,48 @@ def load(path: str, field: str) -> Any:
 
 def _module(name: str, field: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        with _current_folder() as folder:
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
-            raise InputError(
-                f"{field}: no module {error.name!r}; install it, run where it can be imported, or name a file: file.py:name"
-            ) from error
-        raise InputError(f"{field}: module {name!r} cannot be imported: {error}") from error
+            mend = "install it, run where it can be imported, or name a file: file.py:name"
+            raise InputError(f"{field}: no module {error.name!r} in {_searched(error.name, folder)}; {mend}") from error
+        raise InputError(f"{field}: module {name!r} cannot be imported: {told(error)}") from error
     except Exception as error:
-        raise InputError(f"{field}: module {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise InputError(f"{field}: module {name!r} cannot be imported: {told(error)}") from error
+
+
+def _searched(module: str, folder: str) -> str:
+    """Where a module was looked for."""
+    parent = sys.modules.get(module.rpartition(".")[0])
+    if parent is None:
+        return f"the installed packages, nor in {folder}"
+    return ", ".join(getattr(parent, "__path__", [])) or f"{parent.__name__!r}, which is no package"
+
+
+@contextmanager
+def _current_folder() -> Iterator[str]:
+    """Let modules be found in the current folder too, after all other places: nothing that is found without it changes."""
+    folder = os.getcwd()
+    if folder in sys.path or "" in sys.path:
+        yield folder
+        return
+    sys.path.append(folder)
+    importlib.invalidate_caches()
+    try:
+        yield folder
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+
+
+def told(error: BaseException) -> str:
+    """An error of somebody's own code in one line, with the place in that code where it came up."""
+    ours = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), "<")
+    theirs = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)]
+    where = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return text if isinstance(error, SyntaxError) else text + where  # it says so itself
 
 
 def _file(path: Path, field: str) -> ModuleType:
@@ -64,7 +104,7 @@ def _file(path: Path, field: str) -> ModuleType:
             spec.loader.exec_module(module)
         except Exception as error:
             del sys.modules[name]
-            raise InputError(f"{field}: {path} cannot be imported: {type(error).__name__}: {error}") from error
+            raise InputError(f"{field}: {path} cannot be imported: {told(error)}") from error
     return sys.modules[name]
 
 
@@ -92,6 +132,10 @@ def instance(found: Any) -> Any:
         raise InputError(
             f"{found.__name__}: is made without arguments here, but {error}; name a made one instead"
         ) from error
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{found.__name__}: cannot be made: {told(error)}") from error
 
 
 def _is_function(found: Any) -> bool:

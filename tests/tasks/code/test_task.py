@@ -117,6 +117,21 @@ def test_the_prompt_and_the_tests_quoted_are_no_solution(tasks: list[CodeTask]) 
         ("```python\ndef f(): return '''\n```", "def f(): return '''\n", "fenced"),
         ("```python\ndef f(): pass", "def f(): pass", "fenced"),
         ("def f(): pass", "def f(): pass", "module"),
+        ("~~~python\ndef f(): pass\n~~~", "def f(): pass\n", "fenced"),
+        ("````python\ndef f(): return '''\n```\n'''\n````\n", "def f(): return '''\n```\n'''\n", "fenced"),
+        ("````markdown\nSo:\n```python\ndef f(): pass\n```\n````", "def f(): pass\n", "fenced"),
+        ("```python3 title=a.py\ndef f(): pass\n```\n", "def f(): pass\n", "fenced"),
+        ("``` {.python .numbers}\ndef f(): pass\n```", "def f(): pass\n", "fenced"),
+        ("~~~py\ndef f(): pass\n```\n~~~", "def f(): pass\n```\n", "fenced"),
+        ("```python\ndef f(): 1\n```\nBetter:\n```python\ndef f(): (", "def f(): 1\n", "fenced"),
+        ("```python\ndef g(): 1\n```\nNow:\n```python\ndef f(): 2", "def f(): 2", "fenced"),
+        ("```python\ndef f(): 1\n```python\ndef f(): 2\n```", "def f(): 2\n", "fenced"),
+        ("def f(): pass\n```\nThat was it, as in:\n```\nf()\n```", "def f(): pass\n", "fenced"),
+        ("```python\nx\n```\nOutput:\n```text\n3\n```", "x\n", "fenced"),
+        ("```\nx\n```\nRun:\n```bash\npython x.py\n```", "x\n", "fenced"),
+        ("```js\nx\n```", "x\n", "fenced"),
+        ("a ```inline``` b", "a ```inline``` b", "module"),
+        ("```def f(): pass```", "```def f(): pass```", "module"),
         ("a" * 100_001, "", "none"),
     ],
 )
@@ -133,6 +148,7 @@ def test_extraction_continues_a_prompt_of_code() -> None:
     )
     assert program("```\n    return x\n```", "f", prompt) == (prompt + "    return x\n", "fenced")
     assert program("    return x\n```\nIt returns x:\n```\nf(1)\n```", "f", prompt).source == prompt + "    return x"
+    assert program("    return x\n~~~\n", "f", prompt).source == prompt + "    return x"
     assert program("f = abs", "f", prompt).form == "module"
 
 
@@ -143,25 +159,85 @@ def test_answers_name_programs_not_their_spacing(tasks: list[CodeTask]) -> None:
     assert a.answer == b.answer != c.answer and a.correct and c.correct
 
 
-def test_bad_files_are_named(tmp_path: Path) -> None:
-    for text, match in (
-        ("", "no rows"),
-        ("{", "no jsonl"),
-        ("[1]", "no objects"),
-        ('{"prompt": "a"}', "row 1: KeyError: 'tests'"),
-    ):
-        (tmp_path / "bad.jsonl").write_text(text)
-        with pytest.raises(InputError, match=match):
-            assert read("own", tmp_path / "bad.jsonl", plain).levels
+CALL = {"prompt": "Double x.", "function": "double", "tests": [{"args": [2], "expected": 4}]}
+RUN = {"prompt": "Print the sum.", "tests": [{"input": "1 2\n", "output": "3\n"}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("", "has no lines"),
+        ("{", "line 1: no JSON"),
+        (json.dumps(CALL) + "\n\n[1]", "line 3: a list; give one JSON object a line"),
+        ('{"prompt": "a"}', "line 1: tests: has none; give a list of at least one; see docs/code-tasks.md"),
+        (json.dumps(CALL | {"tests": []}), "line 1: tests: has none"),
+        (json.dumps({"tests": RUN["tests"]}), "line 1: prompt: give what is asked"),
+        (json.dumps(CALL | {"functon": "f"}), "line 1: unknown field 'functon'; did you mean 'function'"),
+        (json.dumps(CALL | {"function": "double(x)"}), "line 1: function: 'double.x.' is no name"),
+        (json.dumps(CALL | {"tests": [{"args": [2]}]}), "line 1: tests: test 1: has no 'expected'"),
+        (json.dumps(CALL | {"tests": [{"args": 2, "expected": 4}]}), "line 1: tests: test 1: args is no list; give one"),
+        (json.dumps(CALL | {"tests": [*CALL["tests"], {"input": "2"}]}), "test 2 of a call of double has 'input'; its fields: args"),
+        (json.dumps(RUN | {"tests": CALL["tests"]}), "no `function`. has 'args'; its fields: input, output"),
+        (json.dumps(RUN | {"tests": [{"input": "1", "output": 1}]}), "test 1: input and output have to be texts"),
+        (json.dumps(RUN | {"tests": ["1"]}), "line 1: tests: test 1 is a str; give an object"),
+        (json.dumps(RUN | {"level": "hard"}), "line 1: level: 'hard' is no whole number"),
+        (json.dumps(RUN | {"level": -1}), "line 1: level: -1 is no whole number"),
+        (json.dumps(RUN | {"split": "dev"}), "line 1: split: 'dev' is none of pretrain, train, probe, test"),
+        (json.dumps(RUN | {"tolerance": -1}), "line 1: tolerance: -1 is no number of at least 0"),
+        (json.dumps(RUN | {"solution": "print("}), "line 1: solution: does not compile .*was never closed"),
+        (json.dumps(RUN | {"id": 1}) + "\n" + json.dumps(CALL | {"id": "1"}), "line 2: id: '1' is also that of line 1"),
+        (json.dumps(RUN | {"id": 1}) + "\n" + json.dumps(RUN), "line 2: the same problem as on line 1; leave one out"),
+        (json.dumps(RUN | {"split": "test"}) + "\n" + json.dumps(RUN | {"split": "train", "solution": "1"}), "line 2: split: the prompt is that of line 1, which is in 'test'"),
+        ("\n".join([json.dumps(CALL), json.dumps(RUN | {"level": 0.5}), '{"prompt": "a"}']), r"line 2: level: .* .1 more lines are wrong."),
+    ],
+)  # fmt: skip
+def test_every_line_of_a_file_is_checked(tmp_path: Path, text: str, match: str) -> None:
+    file = tmp_path / "bad.jsonl"
+    file.write_text(text)
+    with pytest.raises(InputError, match=match):
+        assert get(f"code:{file}").levels
+
+
+def test_what_may_be_left_out_may_be_null_and_signs_that_end_lines_elsewhere_do_not(tmp_path: Path) -> None:
+    file = tmp_path / "good.jsonl"
+    row = RUN | {"prompt": "Print\u2028the sum.", "level": None, "id": None, "function": None, "solution": None}
+    file.write_text(
+        json.dumps(row, ensure_ascii=False) + "\n" + json.dumps(RUN | {"tests": [{"input": "", "output": ""}]})
+    )
+    task = read("own", file, plain)
+    assert [p.level for p in task.everything] == [1, 1] and len({p.meta["key"] for p in task.everything}) == 2
+
+
+def test_other_files_name_the_line_too(tmp_path: Path) -> None:
+    row = {"prompt": "", "entry_point": "f", "test": "", "canonical_solution": "", "task_id": "1"}
+    with pytest.raises(InputError, match="line 2: has no field 'entry_point'"):
+        assert read("own", write(tmp_path / "h.jsonl", [row, {"task_id": "2"}]), humaneval).levels
+    with pytest.raises(InputError, match="line 6: id: '2' is also that of line 1"):
+        assert read("own", write(tmp_path / "m.jsonl", [*MBPP, MBPP[0]]), mbpp).levels
+    with pytest.raises(InputError, match="no problem can be judged; the first one is left out because its tests make"):
+        assert read("own", write(tmp_path / "left.jsonl", [MBPP[3]]), mbpp).levels
     with pytest.raises(InputError, match="no file"):
         assert read("own", tmp_path / "none.jsonl", plain).everything
-    with pytest.raises(InputError, match="no problem can be judged"):
-        assert read("own", write(tmp_path / "left.jsonl", [{"prompt": "a", "tests": [{"input": "1"}]}]), plain).levels
     for name in ("mbpp", "code"):
         with pytest.raises(InputError, match=f"task {name}: needs a jsonl file"):
             assert get(name).levels
     with pytest.raises(InputError, match="has no members"):
         get("humaneval/1")
+
+
+def test_a_program_without_the_function_is_told_so(tasks: list[CodeTask]) -> None:
+    for task, key in zip(tasks, ("2", "double"), strict=True):
+        problem = next(p for p in all_problems(task) if p.meta["key"] == key)
+        verdict = task.verify(problem, "```python\ndef another(a, b=1):\n    return 3\n```")
+        name = problem.meta["entry"]
+        assert (verdict.correct, verdict.reason) == (False, f"the program defines no function `{name}`")
+
+
+def test_a_solution_with_fences_in_it_is_accepted(tmp_path: Path, sandbox: Sandbox) -> None:
+    source = "def double(x):\n    '''\n```\ndouble(2)\n```\n    '''\n    return 2 * x"
+    task = read("own", write(tmp_path / "f.jsonl", [CALL | {"solution": source}]), plain)
+    task.__dict__["sandbox"] = sandbox
+    assert task.everything[0].answer.startswith("````python\n") and task.rejected() == []
 
 
 def test_stored_problems_are_judged_without_their_file(tasks: list[CodeTask], sandbox: Sandbox) -> None:

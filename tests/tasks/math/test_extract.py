@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from offleash.tasks.math.extract import extract, integer, plain
+from offleash.tasks.math.extract import extract, integer
+from offleash.tasks.math.normal import plain
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_plain_keeps_the_meaning():
     assert plain(r"\left( 3, \dfrac{\pi}{2} \right)") == plain(r"$(3,\frac{\pi}{2})$")
     assert plain(r"11,\! 111") == plain("11,111")
     assert plain(r"\leftarrow") == r"\leftarrow" and plain(r"a \\ b") == r"a\\b"
-    assert plain(r"\sin x") != plain(r"\sinx") and plain("1 2") == "12"
+    assert plain(r"\sin   x") == plain(r"\sin x") != plain(r"\sinx") and plain("1 2") == "12"
 
 
 @pytest.mark.parametrize(

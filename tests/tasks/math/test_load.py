@@ -124,7 +124,7 @@ def test_without_data_the_error_says_how_to_get_them_and_verifying_still_works(m
 def test_names_with_places_and_verifiers(monkeypatch):
     assert tasks.get(f"gsm8k:{DATA / 'gsm8k'}").name == "gsm8k"
     monkeypatch.setenv("OFFLEASH_DATA", str(DATA))
-    assert tasks.get("math-500/numeric").verifier_version == "numeric-2"
+    assert tasks.get("math-500/numeric").verifier_version == "numeric-3"
     with pytest.raises(InputError, match="write gsm8k, or gsm8k/numeric"):
         tasks.get("gsm8k/other")
 

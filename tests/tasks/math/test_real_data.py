@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from offleash import tasks
+from offleash.tasks.math.bounds import beyond
+from offleash.tasks.math.normal import plain
+from offleash.tasks.math.refused import refused
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "math" / "golds.json").read_text())
 SAMPLES = Path(__file__).parents[2] / "data"
@@ -46,6 +49,12 @@ def test_every_gold_is_accepted_from_its_own_solution(data, name, side):
         verdicts = tasks.verify_all(task, pairs)
         refused = {p.meta["row"]: v.reason for (p, _), v in zip(pairs, verdicts, strict=True) if v.correct is not True}
         assert refused == expected["refused"]
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_no_gold_is_refused_unread(data, name):
+    golds = {p.answer for p in tasks.get(f"{name}:{data / FOLDERS[name]}").load().problems}
+    assert not [gold for gold in golds if beyond(plain(gold)) or refused("17", gold)]
 
 
 @pytest.mark.parametrize("name", GOLDEN)

@@ -6,11 +6,13 @@ import ast
 import gzip
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from offleash.core import SPLITS, InputError, rng
+from offleash.core import InputError, rng
+from offleash.tasks.code import own
 from offleash.tasks.splits import canonical, split_of
 
 SHARES = {"train": 0.80, "probe": 0.05, "test": 0.15}
@@ -42,8 +44,8 @@ class Unusable(NamedTuple):
     reason: str
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a jsonl file, gzipped or not.
+def rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a jsonl file, gzipped or not, each with the number of its line (from 1); empty lines do not count.
 
     Raises:
         InputError: it is not there, or a line is no JSON object.
@@ -52,12 +54,23 @@ def rows(path: Path) -> list[dict[str, Any]]:
         raise InputError(f"task: no file {path}; give a jsonl file that is there")
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        found = [json.loads(line) for line in data.decode().splitlines() if line.strip()]
+        lines = data.decode().split("\n")  # not splitlines: JSON may hold the other signs that end a line there
     except (OSError, EOFError, ValueError) as error:
         raise InputError(f"task: {path} is no jsonl file ({error}); give one JSON object a line") from None
-    if not found or not all(isinstance(row, dict) for row in found):
-        raise InputError(f"task: {path} has no rows, or lines that are no objects; give one JSON object a line")
+    found = [(number, _object(path, number, line)) for number, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise InputError(f"task: {path} has no lines; give one JSON object a line")
     return found
+
+
+def _object(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"task: {path}, line {number}: no JSON ({error}); give one JSON object a line") from None
+    if not isinstance(row, dict):
+        raise InputError(f"task: {path}, line {number}: a {type(row).__name__}; give one JSON object a line")
+    return row
 
 
 def humaneval_file() -> Path:
@@ -106,23 +119,24 @@ def mbpp(row: Mapping[str, Any]) -> Item | Unusable:
     number = int(row["task_id"])
     split = "pretrain" if number <= 10 else "test" if number <= 510 else "probe" if number <= 600 else "train"
     judged = {"form": "code", "setup": setup, "test": "\n".join(tests), "names": names}
-    return Item(key, prompt, False, f"```python\n{row['code'].rstrip()}\n```", names[0], judged, split)
+    return Item(key, prompt, False, _fenced(row["code"]), names[0], judged, split)
 
 
-def plain(row: Mapping[str, Any]) -> Item | Unusable:
-    """A row of our own format: prompt, tests of {input, output} or of {args, kwargs, expected}, and function for the latter.
-
-    Optional: id, solution (source), level (a whole number), split (else a hash of the prompt), tolerance (relative).
-    """
-    key = str(row.get("id", rng.digest("code", row["prompt"], size=4).hex()))
-    tests, entry = row["tests"], row.get("function", "")
-    wanted = {"expected"} if entry else {"input", "output"}
-    if not tests or not all(isinstance(test, dict) and wanted <= test.keys() for test in tests):
-        return Unusable(key, f"tests: each must be an object with {' and '.join(sorted(wanted))}")
-    judged: dict[str, Any] = {"form": "calls" if entry else "stdio", "name": entry, "tests": tests}
+def plain(row: Mapping[str, Any]) -> Item:
+    """A row of our own format; see `own` for its fields. InputError names the first one that is wrong."""
+    row = {field: value for field, value in row.items() if value is not None}
+    own.check(row)
+    content = json.dumps([row["prompt"], row["tests"], row.get("solution")])
+    key = str(row.get("id", rng.digest("code", content, size=4).hex()))
+    entry = row.get("function", "")
+    judged: dict[str, Any] = {"form": "calls" if entry else "stdio", "name": entry, "tests": row["tests"]}
     judged["tolerance"] = float(row.get("tolerance", 0.0))
     split = row.get("split") or split_of("code", canonical(row["prompt"]), SHARES)
-    if split not in SPLITS:
-        return Unusable(key, f"split: {split!r} is none of {', '.join(SPLITS)}")
-    solution = f"```python\n{row['solution'].rstrip()}\n```" if row.get("solution") else ""
-    return Item(key, row["prompt"], False, solution, entry, judged, split, int(row.get("level", 1)))
+    solution = _fenced(row["solution"]) if row.get("solution") else ""
+    return Item(key, row["prompt"], False, solution, entry, judged, split, row.get("level", 1))
+
+
+def _fenced(source: str) -> str:
+    """A block of Python whose fence is longer than any in it."""
+    mark = "`" * max([3, *(len(run) + 1 for run in re.findall("`{3,}", source))])
+    return f"{mark}python\n{source.rstrip()}\n{mark}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from offleash.core import InputError, Problem, Verdict, rng
-from offleash.tasks.code import data
+from offleash.tasks.code import data, own
 from offleash.tasks.code.data import Item, Unusable
 from offleash.tasks.code.extract import Program, canonical, program
 from offleash.tasks.code.sandbox import Limits, Outcome, Sandbox
@@ -42,7 +42,7 @@ class CodeTask:
         self.limits = limits or Limits()
         seconds, megabytes = self.limits.cpu_seconds, self.limits.memory_bytes >> 20
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        self.verifier_version = f"code-1 python{python} {seconds}s {self.limits.wall_seconds:g}s {megabytes}MB"
+        self.verifier_version = f"code-2 python{python} {seconds}s {self.limits.wall_seconds:g}s {megabytes}MB"
         self._workers = workers or os.cpu_count() or 1
 
     @cached_property
@@ -54,9 +54,8 @@ class CodeTask:
     def _rows(self) -> tuple[list[Problem], list[Unusable]]:
         items, left_out = self._load()
         if not items:
-            raise InputError(
-                f"task {self.name}: no problem can be judged; first reason: {left_out[0] if left_out else 'none'}"
-            )
+            why = f"; the first one is left out because {left_out[0].reason}" if left_out else ""
+            raise InputError(f"task {self.name}: no problem can be judged{why}; give others")
         return [self._problem(item) for item in items], left_out
 
     @property
@@ -166,15 +165,26 @@ def read(name: str, path: Path | Callable[[], Path], reader: Reader, **settings:
 
     def load() -> tuple[list[Item], list[Unusable]]:
         file = path if isinstance(path, Path) else path()
-        found = [_read(name, file, number, reader, row) for number, row in enumerate(data.rows(file), 1)]
-        return [x for x in found if isinstance(x, Item)], [x for x in found if isinstance(x, Unusable)]
+        found, wrong = [], []
+        for number, row in data.rows(file):
+            try:
+                found.append((number, _read(reader, row)))
+            except InputError as error:
+                wrong.append(f"line {number}: {error}")
+        items = [(number, item) for number, item in found if isinstance(item, Item)]
+        wrong = wrong or own.across(items, whole=reader is data.plain)
+        if wrong:
+            more = f" ({len(wrong) - 1} more lines are wrong)" if len(wrong) > 1 else ""
+            raise InputError(f"task {name}: {file}, {wrong[0]}; see docs/code-tasks.md{more}")
+        return [item for _, item in items], [x for _, x in found if isinstance(x, Unusable)]
 
     return CodeTask(name, load, **settings)
 
 
-def _read(name: str, file: Path, number: int, reader: Reader, row: Mapping[str, Any]) -> Item | Unusable:
+def _read(reader: Reader, row: Mapping[str, Any]) -> Item | Unusable:
     try:
         return reader(row)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise InputError(f"task {name}: {file}, row {number}: {what}; see docs/code-tasks.md") from None
+    except KeyError as error:
+        raise InputError(f"has no field {error}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{type(error).__name__}: {error}") from None

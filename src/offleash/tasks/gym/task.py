@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from offleash.core import InputError, OffleashError, Problem, Verdict, rng, unknown_name
-from offleash.tasks.gym.variant import Variant
+from offleash.tasks.gym.variant import Value, Variant
 from offleash.tasks.isolation import Failure, Limits, shared
 from offleash.tasks.splits import check_split
 
@@ -30,6 +30,9 @@ MAX_ANSWER = 20_000
 _WORKER = "offleash.tasks.gym.worker:"
 _DRAW = Limits(seconds=60.0, wall_seconds=240.0, megabytes=4096)
 _SCORE = Limits(seconds=10.0, wall_seconds=60.0, megabytes=2048)
+_OWN = _SCORE
+"""To draw under settings of one's own, which may ask for anything. A scorer draws the problem anew, so one that takes longer than it may
+take would never get a verdict."""
 _BATCH, _BATCHES = 32, 32
 """Seeds tried in one call for a problem of a split, and calls before giving up."""
 _GUESSED = 4000
@@ -61,9 +64,8 @@ class ReasoningGym:
         self.dataset, self.success, self.variant = dataset, success, variant
         self.name = f"{PREFIX}/{dataset}" + (f":{variant.name}" if variant.name else "")
         self.levels = (0,) if variant.config else tuple(range(known[dataset] + 1))
-        for key in variant.config:
-            if key in ("seed", "size") or key not in _fields(dataset):
-                raise unknown_name(f"setting of reasoning-gym's {dataset}", key, _fields(dataset))
+        for key, value in variant.config.items():
+            _check_setting(dataset, key, value)
         self._frequency: dict[int, Counter[str]] = {}
         package = importlib.metadata.version("reasoning-gym")
         self.version = f"1+reasoning-gym-{package}"
@@ -78,13 +80,10 @@ class ReasoningGym:
         seeds = rng.stream(self.name, *key, level, split)
         # A question has the same split in every variant.
         where = [self.dataset, self._settings(level)]
+        sides = [f"{PREFIX}/{self.dataset}", split, SHARES]
         for _ in range(_BATCHES):
             batch = seeds.integers(2**32, size=_BATCH).tolist()
-            sides = [f"{PREFIX}/{self.dataset}", split, SHARES]
-            found = shared().call(_WORKER + "draw", [*where, batch, *sides], _DRAW)
-            if isinstance(found, Failure):
-                raise OffleashError(f"{self.name}, level {level}: its generator failed: {found}")
-            if found:
+            if found := self._draw(level, [*where, batch, *sides]):
                 return Problem(
                     task=self.name,
                     version=self.version,
@@ -97,6 +96,19 @@ class ReasoningGym:
         raise InputError(
             f"{self.name}, level {level}: none of {_BATCH * _BATCHES} questions falls into split {split!r}; it has too few different ones"
         )
+
+    def _draw(self, level: int, arguments: list[Any]) -> dict[str, Any] | None:
+        """The first problem of a batch that is of the split; under settings of one's own, drawn within the time to judge it."""
+        limits = _OWN if self.variant.config else _DRAW
+        found: Any = shared().call(_WORKER + "draw", arguments, limits)
+        if not isinstance(found, Failure):
+            return found
+        if not self.variant.config:
+            raise OffleashError(f"{self.name}, level {level}: its generator failed: {found}")
+        if found.kind in ("timeout", "memory"):
+            what = f"{limits.seconds:g} s of processor time" if found.kind == "timeout" else f"{limits.megabytes} MB"
+            raise InputError(f"task {self.name}: drawing a problem takes more than {what}; give smaller settings")
+        raise InputError(f"task {self.name}: its generator failed: {found}; give other settings")
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         """See `Task.verify`. The format is `tags`, `bare`, `number` or `none`; a scorer that raises has not decided."""
@@ -131,20 +143,21 @@ class ReasoningGym:
         """See `Task.guess`: NaN, what a blind guess would be is different for each data set.
 
         With the answer form `number` it is the share of problems with the same answer among those that the data set makes:
-        the guess of one who knows how often each answer occurs, and no question.
+        the guess of one who knows how often each answer occurs, and no question. NaN where drawing those takes too long.
         """
         if self.variant.answer != "number":
             return math.nan
-        return self._answers(problem.level)[problem.answer] / _GUESSED
+        answers = self._answers(problem.level)
+        return answers[problem.answer] / answers.total() if answers else math.nan
 
     def _answers(self, level: int) -> Counter[str]:
-        """How often each answer occurs in `_GUESSED` problems of a level."""
+        """How often each answer occurs in `_GUESSED` problems of a level; empty where drawing them takes too long."""
         if level not in self._frequency:
             seeds = rng.stream(self.name, "guess", level).integers(2**32, size=_GUESSED).tolist()
             found: Any = shared().call(_WORKER + "answers", [self.dataset, self._settings(level), seeds], _DRAW)
-            if isinstance(found, Failure):
+            if isinstance(found, Failure) and found.kind != "timeout":
                 raise OffleashError(f"{self.name}, level {level}: its generator failed: {found}")
-            self._frequency[level] = Counter(found)
+            self._frequency[level] = Counter() if isinstance(found, Failure) else Counter(found)
         return self._frequency[level]
 
     def _settings(self, level: int) -> int | str:
@@ -208,9 +221,23 @@ def _described() -> dict[str, int]:
 
 
 @cache
-def _fields(dataset: str) -> tuple[str, ...]:
-    """The fields of a data set's own configuration."""
+def _fields(dataset: str) -> dict[str, str]:
+    """The fields of a data set's own configuration, with their types (see `worker.fields`)."""
     found: Any = shared().call(_WORKER + "fields", [dataset], _DRAW)
     if isinstance(found, Failure):
         raise OffleashError(f"{PREFIX}/{dataset}: its settings cannot be listed: {found}")
-    return tuple(found)
+    return dict(found)
+
+
+def _check_setting(dataset: str, key: str, value: Value) -> None:
+    """Raise an InputError for a setting that the data set does not have, or that is of another kind."""
+    if key not in _fields(dataset):
+        raise unknown_name(f"setting of reasoning-gym's {dataset}", key, _fields(dataset))
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    fits, wanted = {
+        "int": (whole, "a whole number, in digits"),
+        "float": (whole or (isinstance(value, float) and math.isfinite(value)), "a number"),
+        "bool": (isinstance(value, bool), "one of true and false"),
+    }.get(_fields(dataset)[key], (True, ""))
+    if not fits:
+        raise InputError(f"task {PREFIX}/{dataset}: {key}={value} is not {wanted}; give one")

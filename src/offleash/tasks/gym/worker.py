@@ -69,11 +69,14 @@ def _levels(name: str) -> int:
     return max((len(attribute.levels) for attribute in create_curriculum(name).attributes.values()), default=0)
 
 
-def fields(name: str) -> list[str]:
-    """The fields of a data set's configuration that a user may set."""
+def fields(name: str) -> dict[str, str]:
+    """The fields of a data set's configuration that a user may set, by name: `int`, `float`, `bool`, or "" for what else they are."""
     from reasoning_gym.factory import DATASETS
 
-    return sorted({field.name for field in dataclasses.fields(DATASETS[name][1])} - {"seed", "size"})
+    plain: dict[Any, str] = {int: "int", float: "float", bool: "bool"}
+    plain |= {kind | None: name for kind, name in plain.items()}
+    own = {field.name: plain.get(field.type, "") for field in dataclasses.fields(DATASETS[name][1])}
+    return {field: own[field] for field in sorted(own.keys() - {"seed", "size"})}
 
 
 def answers(name: str, level: int | str, seeds: list[int]) -> list[str]:

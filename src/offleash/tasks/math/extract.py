@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from offleash.tasks.math.signs import FRACTIONS, RAISED
+
 MAX_ANSWER = 500
 """Characters of an answer that is read; longer ones are wrong unread (the longest answer of MATH-500 has 53)."""
 MAX_TAIL = 100_000
 """Characters at the end of a completion in which an answer is looked for."""
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _NUMBER = re.compile(
-    r"(?:(?<![\w)])[-+])?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
-    r"(?:[ ]?/[ ]?[0-9]+|\^\{?[-+]?[0-9]+\}?|[eE][-+]?[0-9]+)?"
+    r"(?:(?<![\w)])[-+])?[√∛∜]?(?:(?<![\w/.,])[0-9]+ [0-9]+/[0-9]+|(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+    rf"(?:[ ]?/[ ]?[0-9]+|\^\{{?[-+]?[0-9]+\}}?|[eE][-+]?[0-9]+|[⁺⁻]?[{RAISED}]+|[ ]?[{FRACTIONS}]|[ ](?:hundred|thousand|million|billion|trillion)\b)?|[{FRACTIONS}])"
 )
-"""With what belongs to it: `1/2`, `10^2` and `1e3` are no 2, 2 and 3; and `5-2` is no -2."""
+"""With what belongs to it: `1/2`, `3½`, `10^2` and `1e3` are no 2, 3, 2 and 3, nor is `3 million`; and `5-2` is no -2."""
 _HASHES = re.compile(r"####[ \t]*([^\n]+)")
 
 
@@ -71,33 +73,6 @@ def _boxed(text: str) -> Extracted | None:
                 return Extracted(text[start:at], "boxed")
     too_long = f"an answer of more than {MAX_ANSWER} characters"
     return Extracted("", "none", "a box that does not close" if end == len(text) else too_long)
-
-
-def plain(answer: str) -> str:
-    r"""An answer without what does not change its meaning: spaces, dollars, \left and \right, the size of a fraction.
-
-    >>> plain(r"$\left( 3, \dfrac{\pi}{2} \right)$.")
-    '(3,\\frac{\\pi}{2})'
-    """
-    answer = answer.strip().rstrip(".").strip("$")
-    answer = re.sub(r"\\(?:left|right|bigl?|bigr?|Bigl?|Bigr?)(?![a-zA-Z])", "", answer)
-    answer = re.sub(r"\\[dt]frac(?![a-zA-Z])", r"\\frac", answer)
-    answer = re.sub(r"(?<!\\)\\[!,;: ]|~", "", answer)
-    # A space between letters may be a name's; between a command and a letter it ends the command.
-    return re.sub(r"(?<![a-zA-Z])\s+|\s+(?![a-zA-Z])", "", answer)
-
-
-def scientific(answer: str) -> str:
-    r"""An answer whose numbers like 4.5e33 are powers of ten: in LaTeX that e would be Euler's.
-
-    >>> scientific("4.5e33"), scientific("1E-3"), scientific("2e^3")
-    ('4.5 \\times 10^{33}', '1 \\times 10^{-3}', '2e^3')
-    """
-    return re.sub(r"(?<![A-Za-z0-9.])([0-9]+(?:\.[0-9]+)?)[eE]([-+]?[0-9]{1,3})(?![0-9.])", _power_of_ten, answer)
-
-
-def _power_of_ten(match: re.Match[str]) -> str:
-    return f"{match[1]} \\times 10^{{{match[2].lstrip('+')}}}"
 
 
 def integer(answer: str) -> int | None:

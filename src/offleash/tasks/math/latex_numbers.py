@@ -191,7 +191,7 @@ class _Parser:
             self.take()
             start = self.at
             self.argument(0)
-            token += "".join(self.tokens[start : self.at])
+            token += "".join(self.tokens[start : self.at]).strip("{}")  # x_1 is x_{1}
         return tuple(complex(0.5 + 2 * rng.fraction("variable", token, point)) for point in range(POINTS))
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from offleash.tasks.math.extract import plain, scientific
 from offleash.tasks.math.latex_numbers import Unreadable, Values, evaluate
+from offleash.tasks.math.normal import plain
 
-VERSION = "numeric-2"
+VERSION = "numeric-3"
 EXACT, DECIMAL = 1e-9, 1e-6
 """Relative tolerances: of expressions, and where a side is written as a decimal."""
 _UNITS = re.compile(r"\\(?:text|mbox|mathrm|textrm)\{([^{}]*)\}(?:\^(?:\{[0-9]+\}|[0-9]))?")
 _RELATION = re.compile(r"(\\(?:leq?|geq?|neq?|in|lt|gt)(?![a-zA-Z])|[=<>])")
+_NAMED = re.compile(r"(?:[A-Za-z]{1,2}|\\[a-z]+)(?:_\w|_\{\w+\})?(?:\([^=()]*\))?(?:=|\\in(?![a-z]))")
+"""An equation that gives a name a value."""
 _RENAMED = {r"\leq": r"\le", "<": r"\lt", r"\geq": r"\ge", ">": r"\gt", r"\neq": r"\ne"}
 _TURNED = {r"\ge": r"\le", r"\gt": r"\lt"}
 _MATRIX = re.compile(r"\\begin\{([pbvB]?)(?:matrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1(?:matrix|array)\}", re.DOTALL)
@@ -39,7 +41,10 @@ def judge(gold: str, answer: str) -> bool | None:
         return True
     try:
         tolerance = DECIMAL if re.search(r"\.[0-9]", gold + answer) else EXACT
-        return _same(_bare(read(gold)), _bare(read(answer)), tolerance)
+        right, found = read(gold), read(answer)
+        if _equations(right) and not _equations(found) and not _NAMED.match(plain(gold)):
+            return False  # 2x + y = 0 is no 0
+        return _equal(right, found, tolerance)
     except Unreadable:
         return None
 
@@ -72,12 +77,15 @@ def read(text: str, depth: int = 0) -> Read:
 
 
 def _cleaned(text: str) -> str:
-    text = plain(scientific(text)).replace(r"\{,\}", "").replace("{,}", "").replace("−", "-").replace("π", r"\pi ")
-    text = re.sub(r"\\(?:text|mbox|mathrm|textrm)\{\s*(?:and|or)\s*\}", ",", text)
+    text = plain(text).replace(r"\{,\}", "").replace("{,}", "")
+    text = re.sub(r"\\(?:text|mbox|mathrm|textrm)\{\s*(?:and|or)\s*\}|(?<=[0-9)}])(?:and|or)(?![A-Za-z])", ",", text)
     text = re.sub(r"(?<![0-9])([0-9]{1,3})((?:,[0-9]{3})+)(?![0-9])", lambda m: m[1] + m[2].replace(",", ""), text)
-    text = re.sub(r"\\?%|\\\$|\\degree|\^\{?\\circ\}?", "", text)
-    words = _UNITS.fullmatch(text)
-    return words[1].strip() if words else _UNITS.sub("", text).strip()
+    text = re.sub(r"\\?%|(?<=[0-9])percent(?:age)?|\\degree|\^\{?\\circ\}?", "", text)
+    if words := _UNITS.fullmatch(text):
+        return words[1].strip()
+    if _UNITS.match(text):
+        raise Unreadable("words before a number, which may change it")
+    return _UNITS.sub("", text).strip()
 
 
 def _group(kind: str, parts: list[str], depth: int) -> Group:
@@ -108,11 +116,43 @@ def _split(text: str, separators: tuple[str, ...]) -> list[str]:
     return [*parts, text[start:]]
 
 
+def _equal(gold: Read, answer: Read, tolerance: float) -> bool:
+    """Two equations by what they say; of an equation on one side only, what stands on its right."""
+    first, second = _difference(gold), _difference(answer)
+    if first and second:
+        ratios = [a / b if b else complex(a == b) for a, b in zip(first, second, strict=True)]
+        return ratios[0] != 0 and all(abs(r - ratios[0]) <= tolerance * abs(ratios[0]) for r in ratios)
+    if not _equations(gold):
+        answer = _bare(answer)
+    elif not _equations(answer):
+        gold = _bare(gold)
+    return _same(gold, answer, tolerance)
+
+
+def _difference(found: Read) -> Values | None:
+    """Of an equation left minus right, at each point."""
+    if isinstance(found, Group) and found.kind == "=" and len(found.parts) == 2:
+        left, right = found.parts
+        if not isinstance(left, Group | str) and not isinstance(right, Group | str):
+            return tuple(a - b for a, b in zip(left, right, strict=True))
+    return None
+
+
+def _equations(found: Read) -> bool:
+    return isinstance(found, Group) and (_named(found) or (found.kind == "{" and any(map(_equations, found.parts))))
+
+
+def _named(found: Group) -> bool:
+    return set(found.kind.split()) in ({"="}, {r"\in"})
+
+
 def _bare(found: Read) -> Read:
-    """Of x = 3, where x is a variable alone, the 3."""
-    return (
-        found.parts[-1] if isinstance(found, Group) and found.kind in ("=", r"\in") and len(found.parts) == 2 else found
-    )
+    """Of x = 3 and x = y = 3 the 3, and of a list of such their numbers."""
+    if not isinstance(found, Group):
+        return found
+    if _named(found):
+        return found.parts[-1]
+    return Group("{", tuple(map(_bare, found.parts))) if found.kind == "{" else found
 
 
 def _same(gold: Read, answer: Read, tolerance: float) -> bool:
@@ -128,6 +168,10 @@ def _same(gold: Read, answer: Read, tolerance: float) -> bool:
                 return False
             left.pop(hit)
         return True
+    if isinstance(gold, str) and isinstance(answer, str):
+        if len(gold) <= 3 and gold != answer and sorted(gold) == sorted(answer):
+            raise Unreadable("letters that may be a word or a product")
+        return gold == answer
     if isinstance(gold, str) or isinstance(answer, str) or isinstance(gold, Group) or isinstance(answer, Group):
         return gold == answer
     return all(abs(a - b) <= tolerance * max(abs(a), abs(b), 1e-6) for a, b in zip(gold, answer, strict=True))

@@ -12,7 +12,7 @@ import logging
 from functools import cache, lru_cache
 from typing import Any
 
-from offleash.tasks.math.extract import scientific
+from offleash.tasks.math.normal import normal
 
 MAX_CANONICAL = 200
 
@@ -21,7 +21,7 @@ MAX_CANONICAL = 200
 def version() -> str:
     """Of the verifier, with the packages that its verdicts depend on."""
     packages = ("math-verify", "latex2sympy2_extended", "sympy")
-    return "+".join(["math-2", *(f"{name}-{importlib.metadata.version(name)}" for name in packages)])
+    return "+".join(["math-3", *(f"{name}-{importlib.metadata.version(name)}" for name in packages)])
 
 
 def judge(gold: str, answer: str) -> tuple[bool, str]:
@@ -65,8 +65,9 @@ def canonical(answer: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _parse(answer: str) -> list[Any]:
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
+    from math_verify import LatexExtractionConfig, parse
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # says at every call that its timeouts are off
-    targets = (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig())
-    return list(parse("\\boxed{" + scientific(answer) + "}", targets, parsing_timeout=None))
+    # No ExprExtractionConfig: it would look for a number in what is no LaTeX, and find the 42 of `> 42`.
+    targets = (LatexExtractionConfig(boxed_match_priority=0),)
+    return list(parse("\\boxed{" + normal(answer) + "}", targets, parsing_timeout=None))

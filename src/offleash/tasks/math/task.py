@@ -1,7 +1,8 @@
 """Mathematics with short answers: a data set, its prompt, and two verifiers.
 
-The verdict, cheapest first: no answer, or one too long, is wrong; the gold's own text is right; two integers are compared; all
-else is judged by math-verify in a worker (`symbolic`), where running out of time or memory leaves it undecided.
+The verdict, cheapest first: no answer, or one too long, is wrong; the gold's own text is right; two integers are compared; what
+says another thing than its number, or would take seconds, is refused (`refused`, `bounds`); all else is judged by math-verify in
+a worker (`symbolic`), where running out of time or memory leaves it undecided.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ from offleash.core import InputError, Problem, Verdict, rng
 from offleash.tasks.isolation import Failure, Limits, shared
 from offleash.tasks.math import numeric, symbolic
 from offleash.tasks.math.datasets import DataSet
-from offleash.tasks.math.extract import Extracted, extract, integer, plain
+from offleash.tasks.math.extract import Extracted, extract, integer
 from offleash.tasks.math.load import Loaded, load
+from offleash.tasks.math.normal import normal, plain
+from offleash.tasks.math.refused import refused
 
 JUDGE = "offleash.tasks.math.symbolic:judge"
 LIMITS = Limits(seconds=5.0, wall_seconds=30.0, megabytes=1024)
 REMEMBERED = 200_000
 """Judged pairs of gold and answer that are kept: the samples of a problem repeat each other."""
+MAX_NAMED = 200
+"""Characters of a refused answer that its verdict names."""
 
 
 class Judged(NamedTuple):
@@ -143,12 +148,6 @@ def make(data: DataSet, member: str, place: str) -> MathTask:
     return MathTask(data, place, member or "symbolic")
 
 
-_NO_UNIT = "hundred|thousand|million|billion|dozen|percent|squared|cubed|factorial|mod|and|or|to|is|not|no"
-_UNIT = re.compile(
-    r"^(\\?\$?[-+]?[0-9][0-9,]*(?:\.[0-9]+)?)(?:\\[,;: ]|\s)+"
-    rf"(?!.*\b(?:{_NO_UNIT})\b)\(?[A-Za-z]{{2,20}}(?: [A-Za-z]{{2,20}})?\)?$"
-)
-"""A number and one or two plain words: `18 dollars`. Words that change the number are none."""
 _OPERATOR = re.compile(r"[-+*/^_!]|\\(?:frac|sqrt|log|cdot|times|binom|sum|sin|cos)")
 
 
@@ -174,9 +173,13 @@ def _at_once(gold: str, found: Extracted) -> Judged | None:
     """What needs no mathematics; None where a verifier has to say."""
     if found.form == "none":
         return Judged(False, "", found.reason)
-    if plain(found.answer) == plain(gold):
-        return Judged(True, gold, "")
-    a, b = integer(gold), integer(_UNIT.sub(r"\1", found.answer.strip()))
+    a, b = integer(gold), integer(found.answer)
+    if a is None or b is None:
+        if plain(found.answer) == plain(gold):
+            return Judged(True, gold, "")
+        if reason := refused(gold, found.answer):
+            return Judged(False, found.answer[:MAX_NAMED], reason)
+        b = integer(normal(found.answer))
     if a is None or b is None:
         return None
     return Judged(True, gold, "") if a == b else Judged(False, str(b), f"{b}, not {a}")

@@ -51,6 +51,7 @@ class HouseholdRules:
     """The rules of the household."""
 
     name = "household"
+    about = "put a thing where it is asked for, clean, hot or cold, in a house of closed places"
     version = "1"
     levels = tuple(LEVELS)
     instructions = (

@@ -70,6 +70,7 @@ class RepairRules:
     """The rules of the repair world."""
 
     name = "repair"
+    about = "edit a small program until its tests pass"
     version = "1"
     levels = tuple(LEVELS)
     instructions = "Commands: run (the tests); edit N: LINE; submit (ends, and decides). One command a line."

@@ -13,8 +13,9 @@ from typing import Any
 
 from offleash.tasks.code.inside import isolate, wire
 
-VALUE, ERROR, EXIT, READY = b"v", b"e", b"x", b"r"
-"""First byte of a frame to the judge: a returned value, an exception, the end of the process, the program has loaded."""
+VALUE, ERROR, EXIT, READY, MISSING = b"v", b"e", b"x", b"r", b"m"
+"""First byte of a frame to the judge: a returned value, an exception, the end of the process, the program has loaded, it has no
+function of that name."""
 _MODULE = "solution"
 
 
@@ -108,6 +109,9 @@ def _answer_calls(program: str, inbox: int, outbox: int) -> None:
     wire.send(outbox, READY)
     while (request := wire.receive(inbox)) is not None:
         name, arguments, named = wire.unpack(request)
+        if name not in module.__dict__:
+            wire.send(outbox, MISSING)
+            continue
         try:
             answer = VALUE + wire.pack(module.__dict__[name](*arguments, **named))
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are answers like any other

@@ -136,6 +136,8 @@ class Candidate:
         kind, body = self.receive()
         if kind == host.VALUE:
             return wire.unpack(body)
+        if kind == host.MISSING:
+            raise self._wrong(f"the program defines no function `{name}`")
         if kind != host.ERROR:
             raise self._wrong(self._ended(kind, body))
         kind_of_error, text = _error(body)
