@@ -13,6 +13,7 @@ from offleash.core import InputError
 from offleash.store import RunFolder
 from offleash.training import Hooks, TrainSettings, train
 from offleash.training.actions import Action
+from offleash.training.check import check
 from offleash.training.schedule import every_setting, in_force, resets_at
 from offleash.training.settings import (
     GuardSettings,
@@ -84,7 +85,7 @@ def test_the_guards_changes_add_up() -> None:
     [
         ({"stages": (StageSettings(2),)}, "stages: 2 steps together, but steps is 6"),
         ({"stages": (StageSettings(6, {}, ("refrence",)),)}, "did you mean 'reference'"),
-        ({"stages": (StageSettings(6, {"model": "x"}),)}, "unknown stages.0.change 'model'"),
+        ({"stages": (StageSettings(6, {"model": "x"}),)}, "stages.0.change: unknown field 'model'"),
         ({"stages": (StageSettings(6, {"rollout": {"temprature": 1}}),)}, "did you mean 'temperature'"),
         ({"stages": (StageSettings(6, {"rollout": {"temperature": "hot"}}),)}, "stages.0.change.rollout.temperature"),
         ({"stages": (StageSettings(6, {"objective": {"name": "gropo"}}),)}, "did you mean"),
@@ -101,6 +102,55 @@ def test_the_guards_changes_add_up() -> None:
 def test_bad_schedules_are_named(changes: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         run_to(recipe(**changes), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"objective": {"name": "gpro"}}, "objective.name: unknown objective 'gpro'; did you mean 'gspo'?"),
+        ({"objective": {"overrides": {"kl_bta": 1}}}, "objective.overrides: unknown setting of grpo 'kl_bta'; did you"),
+        ({"objective": {"overrides": {"kl_beta": -1}}}, "objective.overrides.kl_beta: is -1; give a number"),
+        ({"objective": 3}, "objective: is 3; input should be an object"),
+        ({"rollout": {"temprature": 1}}, "rollout: unknown field 'temprature'; did you mean 'temperature'?"),
+        ({"rollout": {"temperature": -1.0}}, "rollout.temperature: -1.0 is not above 0"),
+        ({"rollout": {"engine": "natvie"}}, "rollout.engine: unknown rollout.engine 'natvie'; did you mean 'native'?"),
+        ({"rollout": {"num_generations": 1}}, "rollout.num_generations: is 1, and grpo compares the samples"),
+        ({"rollout": {"max_completion_length": 4000}}, "rollout.max_completion_length: 4000 and a prompt of"),
+        ({"task": {"name": "countdwn"}}, "task.name: unknown task 'countdwn'; did you mean 'countdown'?"),
+        ({"task": {"levels": [4, 99]}}, "task.levels: countdown has no level 99"),
+        ({"task": {"split": "trian"}}, "task.split: split 'trian': no countdown problem"),
+        ({"external": {"per_group": 1}}, "external.per_group: objective grpo has no rule for demonstrations"),
+        ({"optimizer": {"eps": 0.1}}, "optimizer.eps: a stage or the guard changes it to 0.1"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_stage_or_rule(change: dict[str, object], message: str) -> None:
+    staged = {"stages": (StageSettings(2), StageSettings(4, change))}
+    ruled = {"guard": (GuardSettings("plateau", ("change",), change),), "probe": ProbeSettings(2)}
+    for where, changes in {"stages.1.change.": staged, "guard.0.change.": ruled}.items():
+        with pytest.raises(InputError) as caught:
+            check(recipe(**changes))
+        assert str(caught.value).startswith(where + message)
+
+
+def test_a_combination_that_is_wrong_in_one_stage_only_is_named_with_it() -> None:
+    stages = (StageSettings(2), StageSettings(4, {"rollout": {"num_prompts": 3}}))
+    with pytest.raises(InputError, match=r"^stages\.1\.change: optimizer\.minibatches: 2 does not divide .* 3"):
+        check(recipe(stages=stages))
+    forgotten = (StageSettings(2), StageSettings(4, {"objective": {"name": "sft"}}))
+    with pytest.raises(InputError, match=r"^stages\.1\.change: external\.per_group: 0, but objective sft"):
+        check(recipe(stages=forgotten))
+
+
+def test_what_is_wrong_in_the_recipe_itself_is_named_without_a_stage() -> None:
+    stages = (StageSettings(2, {"rollout": {"temperature": 1.1}}), StageSettings(4))
+    for wrong, field in (
+        ({"objective": ObjectiveSettings("gpro")}, "objective.name"),
+        ({"task": TaskSettings(levels=(99,))}, "task.levels"),
+    ):
+        with pytest.raises(InputError, match=f"^{field}: "):
+            check(recipe(stages=stages, **wrong))
+    # A name that no stage leaves in force is no one's mistake.
+    check(recipe(stages=(StageSettings(6, {"objective": {"name": "grpo"}}),), objective=ObjectiveSettings("gpro")))
 
 
 STAGED = recipe(

@@ -17,6 +17,7 @@ from offleash.core import InputError
 from offleash.jobs.display import console
 from offleash.jobs.recipes import recipe_path
 from offleash.jobs.workers import Crew, Job
+from offleash.store import Arm, Checkpoint, Stratum, Study, write_study
 from offleash.store.files import make_folder, require_writable
 
 
@@ -75,7 +76,7 @@ def run(out: Path, *, full: bool = False, plan: Plan | None = None) -> Path:
     chosen = plan or (FULL if full else SHORT)
     _claim(out, chosen)
     models = _work(out, chosen)
-    _write_study(out, chosen, models)
+    write_study(_study(out, chosen, models))
     page = report.build(out)
     rows = report.study_table(out)
     (out / "summary.json").write_text(json.dumps(report.summary(out), indent=1, sort_keys=True) + "\n")
@@ -130,23 +131,13 @@ def _measure(out: Path, plan: Plan, label: str, model: str, level: int, problems
     }
 
 
-def _write_study(out: Path, plan: Plan, models: dict[str, str]) -> None:
-    arms: list[dict[str, Any]] = [{"label": "base", "model": models["base"], "run": None, "checkpoints": []}]
+def _study(out: Path, plan: Plan, models: dict[str, str]) -> Study:
+    arms = [Arm("base", models["base"])]
     for arm in plan.arms:
-        steps = [{"step": s, "model": models[f"{arm.label} @{s}"]} for s in arm.checkpoints]
-        arms.append(
-            {"label": arm.label, "model": models[arm.label], "run": f"runs/{_slug(arm.label)}", "checkpoints": steps}
-        )
-    strata = [{"name": name, "task": "countdown", "level": level, "split": "test"} for name, level, _ in plan.strata]
-    study = {
-        "title": plan.title,
-        "store": "store",
-        "baseline": "base",
-        "ks": list(plan.ks),
-        "strata": strata,
-        "arms": arms,
-    }
-    (out / "study.json").write_text(json.dumps(study, indent=1) + "\n")
+        steps = tuple(Checkpoint(s, models[f"{arm.label} @{s}"]) for s in arm.checkpoints)
+        arms.append(Arm(arm.label, models[arm.label], out / "runs" / _slug(arm.label), steps))
+    strata = tuple(Stratum(name, "countdown", level, "test") for name, level, _ in plan.strata)
+    return Study(out, plan.title, out / "store", "base", plan.ks, strata, tuple(arms))
 
 
 def _slug(label: str) -> str:

@@ -8,7 +8,7 @@ from offleash.objectives import get as get_objective
 from offleash.training import TrainSettings
 from offleash.training.demonstrations import make_demonstrations
 from offleash.training.schedule import every_setting, resets_reference, stage_of
-from offleash.training.settings import LoraSettings, ProbeSettings
+from offleash.training.settings import LoraSettings, ProbeSettings, ServerSettings
 
 
 def inert(settings: TrainSettings) -> list[str]:
@@ -39,6 +39,8 @@ def _of(settings: TrainSettings) -> list[str]:
         found.append(
             f"external.per_group is 0: objective {name} has a rule for demonstrations, and there are none; set it to 1 or more"
         )
+    if settings.rollout.engine != "server" and settings.rollout.server != ServerSettings():
+        found.append(f"rollout.engine is {settings.rollout.engine}: the fields of rollout.server are not read")
     if settings.task.strategic_grams and "planning" not in objective.needs:
         found.append(f"task.strategic_grams: objective {name} does not read what plans (hicra does)")
     return found

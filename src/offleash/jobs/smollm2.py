@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from offleash import report
 from offleash.core import InputError
@@ -19,6 +18,7 @@ from offleash.jobs import sample, smollm2_weights, train
 from offleash.jobs.display import progress, say
 from offleash.jobs.recipe import load_recipe
 from offleash.jobs.recipes import recipe_path
+from offleash.store import Arm, Stratum, Study, write_study
 from offleash.store.files import atomic_write, make_folder, require_writable
 from offleash.training import TrainSettings
 
@@ -79,7 +79,7 @@ def run(out: Path, plan: Plan = PLAN, model: Path | None = None) -> Path:
     models = {"base": _measure(out, plan, settings, "base", model)}
     places = {part.label: _train(out, part, model) for part in plan.parts}
     models |= {label: _measure(out, plan, settings, label, place) for label, place in places.items()}
-    _write_study(out, plan, settings, models)
+    write_study(_study(out, plan, settings, models))
     page = report.build(out)
     (out / "summary.json").write_text(json.dumps(report.summary(out), indent=1, sort_keys=True) + "\n")
     print(report.render_text(report.study_table(out)))
@@ -132,29 +132,14 @@ def _fill(out: Path, plan: Plan, part: Part, settings: TrainSettings, label: str
     return filled.model
 
 
-def _write_study(out: Path, plan: Plan, settings: dict[str, TrainSettings], models: dict[str, str]) -> None:
+def _study(out: Path, plan: Plan, settings: dict[str, TrainSettings], models: dict[str, str]) -> Study:
     tasks = {part.stratum: settings[part.recipe].task for part in plan.parts}
-    strata = [
-        {"name": name, "task": task.name, "level": task.levels[0], "split": "test"} for name, task in tasks.items()
-    ]
-    arms: list[dict[str, Any]] = [
-        {
-            "label": label,
-            "model": identity,
-            "run": None if label == "base" else f"runs/{_slug(label)}",
-            "checkpoints": [],
-        }
+    strata = tuple(Stratum(name, task.name, task.levels[0], "test") for name, task in tasks.items())
+    arms = tuple(
+        Arm(label, identity, None if label == "base" else out / "runs" / _slug(label))
         for label, identity in models.items()
-    ]
-    study = {
-        "title": plan.title,
-        "store": "store",
-        "baseline": "base",
-        "ks": list(plan.ks),
-        "strata": strata,
-        "arms": arms,
-    }
-    atomic_write(out / "study.json", (json.dumps(study, indent=1) + "\n").encode())
+    )
+    return Study(out, plan.title, out / "store", "base", plan.ks, strata, arms)
 
 
 def _slug(label: str) -> str:

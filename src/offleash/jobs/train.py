@@ -23,6 +23,7 @@ from offleash.store.files import require_writable
 from offleash.store.lock import lock
 from offleash.training import Hooks, TrainSettings, check, train
 from offleash.training.processes import Processes, start
+from offleash.training.schedule import every_setting
 
 LOCK = "run.lock"
 OnStep = Callable[[int, dict[str, float], dict[str, float]], None]
@@ -47,6 +48,8 @@ def run(
         said = inert(settings)
         for line in said:
             console().print(f"inert: {line}")
+        for line in _explained(settings):
+            console().print(f"note: {line}")
         _warn(settings, said)
         return None
     folder = out or Path("runs") / recipe.stem
@@ -239,6 +242,16 @@ def warnings(settings: TrainSettings) -> list[str]:
             "on its test problems are contaminated; use train"
         )
     return found
+
+
+def _explained(settings: TrainSettings) -> list[str]:
+    """What a run whose completions a server draws will do; said once of each server."""
+    rollouts = [part.rollout for part in every_setting(settings) if part.rollout.engine == "server"]
+    if not rollouts:
+        return []
+    from offleash.training.server import explained  # its HTTP client is an extra
+
+    return list(dict.fromkeys(line for rollout in rollouts for line in explained(rollout)))
 
 
 def _warn(settings: TrainSettings, said: Sequence[str] = ()) -> None:

@@ -56,10 +56,15 @@ def _head(
     return logp.gather(-1, target_M[:, None]).squeeze(-1), entropy
 
 
+def longest(batch: PaddedBatch) -> int:
+    """Tokens of the longest prompt with its completion."""
+    return int((batch.prompt_mask_PS.sum(1)[batch.prompt_of_N] + batch.mask_NT.sum(1)).max())
+
+
 def slots(model: PreTrainedModel, batch: PaddedBatch) -> tuple[int, int]:
     """Token slots that `score` computes for a batch, attention apart, and how many of them are padding."""
     tokens = int(batch.prompt_mask_PS.sum()) + int(batch.mask_NT[:, 1:].sum())  # a last token is no input
-    if packed.supported(model):
+    if packed.supported(model, longest(batch)):
         return tokens, 0
     computed = batch.prompts_PS.numel() + batch.completions_NT[:, 1:].numel()
     return computed, computed - tokens
@@ -87,7 +92,8 @@ def score(
     device = next(model.parameters()).device
     batch = PaddedBatch(*(x.to(device) for x in batch))
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-        hidden_MH = packed.hidden(model, *batch) if packed.supported(model) else _hidden(model, batch)[batch.mask_NT]
+        fits = packed.supported(model, longest(batch))
+        hidden_MH = packed.hidden(model, *batch) if fits else _hidden(model, batch)[batch.mask_NT]
     target_M = batch.completions_NT[batch.mask_NT]
     head = model.get_output_embeddings()
     weight, bias = head.weight, getattr(head, "bias", None)

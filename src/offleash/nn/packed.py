@@ -16,8 +16,18 @@ from torch import Tensor
 from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
 
 NAME = "offleash_packed"
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-"""Model types whose layers, attention apart, treat every token by itself."""
+FAMILIES = (
+    *("llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3", "gemma", "gemma3_text"),
+    *("olmo", "olmo2", "olmo3", "olmoe", "phi", "phi3", "glm", "glm4", "starcoder2", "gpt2", "gpt_neox"),
+    *("ernie4_5", "exaone4", "seed_oss"),
+)
+"""Model types whose layers, attention apart, treat every token by itself, and hand on what attention is given.
+
+Not StableLM and Nemotron, whose layers keep it to themselves; and not those that change their logits after the output layer
+(Gemma 2, Granite, Cohere), which scoring refuses.
+"""
+KINDS = {"full_attention", "sliding_attention"}
+ENDLESS = 2**31
 
 
 class Layout(NamedTuple):
@@ -34,12 +44,32 @@ class Layout(NamedTuple):
     """K = S + T: which of its prompt's and its own tokens an input attends to."""
 
 
-def supported(model: PreTrainedModel) -> bool:
-    """Whether the model is of a known family, its attention causal and full, and no dropout at work."""
-    config: PretrainedConfig = model.config
-    windowed = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None) is not None
-    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-    return config.model_type in FAMILIES and not model.training and not windowed and not kinds
+def supported(model: PreTrainedModel, longest: int) -> bool:
+    """Whether a batch can be computed without padding: a known family, causal attention that reaches as far, no dropout at work.
+
+    Args:
+        model: the model.
+        longest: tokens of the longest text, prompt and completion together.
+    """
+    return model.config.model_type in FAMILIES and not model.training and longest <= _reach(model.config)
+
+
+def _reach(config: PretrainedConfig) -> int:
+    """Tokens of a text up to which each attends to all before it, at rotary angles that do not depend on its length."""
+    kinds = set(getattr(config, "layer_types", None) or ())
+    sliding = "sliding_attention" in kinds
+    window = getattr(config, "sliding_window", None)
+    if not kinds <= KINDS or (sliding and window is None) or getattr(config, "use_bidirectional_attention", False):
+        return 0
+    reach: int = ENDLESS if window is None or not (sliding or getattr(config, "use_sliding_window", True)) else window
+    rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    tables = rope.values() if rope and all(isinstance(part, dict) for part in rope.values()) else [rope]
+    for table in tables:
+        if table.get("rope_type") == "longrope":
+            reach = min(reach, table.get("original_max_position_embeddings", 0))
+        elif table.get("rope_type") == "dynamic":
+            reach = min(reach, config.max_position_embeddings)
+    return reach
 
 
 def hidden(

@@ -8,7 +8,13 @@ from typing import Any
 
 from offleash.core import InputError
 
-ABOVE_0 = ("optimizer.learning_rate", "optimizer.eps", "rollout.temperature", "lora.alpha")
+ABOVE_0 = (
+    "optimizer.learning_rate",
+    "optimizer.eps",
+    "rollout.temperature",
+    "rollout.server.max_mismatch",
+    "lora.alpha",
+)
 """Positive and finite."""
 AT_LEAST = {
     "steps": 1,
@@ -20,6 +26,7 @@ AT_LEAST = {
     "rollout.rows": 1,
     "rollout.max_completion_length": 1,
     "rollout.max_rounds": 1,
+    "rollout.server.patience": 0,
     "optimizer.warmup_steps": 0,
     "optimizer.weight_decay": 0,
     "optimizer.minibatches": 1,

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from offleash import nn, tasks
-from offleash.core import InputError
+from offleash.core import InputError, Problem
+from offleash.engines import get as get_engine
 from offleash.engines.native.limits import context_length
 from offleash.objectives import Objective
 from offleash.objectives import get as get_objective
-from offleash.objectives.preset import example_groups
+from offleash.objectives.preset import example_groups, find_preset
+from offleash.tasks import Task
 from offleash.tasks.worlds import World
 from offleash.training import lora
 from offleash.training.demonstrations import make_demonstrations
 from offleash.training.groups import check_annotations
 from offleash.training.problems import make_problems
-from offleash.training.schedule import every_setting, resets_reference
+from offleash.training.schedule import check_every, every_setting, resets_reference
 from offleash.training.settings import TrainSettings
 
 PROMPTS = 16
@@ -29,23 +35,25 @@ def check(settings: TrainSettings, *, without_model: bool = False) -> None:
     objective with its overrides, demonstrations and group size; in every stage and after every change of the guard. With
     `without_model` all but the model, and what has to fit it: for a recipe that is read where its model is not.
     """
-    for part in every_setting(settings):
+
+    def check_part(part: TrainSettings) -> None:
         _check(part, without_model)
         _check_adamw(settings, part)
+
+    check_every(settings, check_part)
     _check_returns(settings)
     if not without_model:
         lora.check(settings.lora, nn.load_outline(settings.model)[0])
 
 
 def _check(settings: TrainSettings, without_model: bool) -> None:
+    if settings.rollout.engine == "server" and (missing := get_engine("openai").missing()):
+        raise InputError(f"rollout.engine: {missing}")
     outline = None if without_model else nn.load_outline(settings.model)
-    task = tasks.get(settings.task.name)
-    problems = [
-        task.generate((settings.seed, "check", i), level, settings.task.split)
-        for level in settings.task.levels
-        for i in range(PROMPTS)
-    ]
-    objective = get_objective(settings.objective.name, **settings.objective.overrides)
+    with _field("task.name"):
+        task = tasks.get(settings.task.name)
+    problems = _problems(task, settings)
+    objective = _objective(settings)
     if settings.external.per_group and not objective.uses_external:
         raise InputError(
             f"external.per_group: objective {settings.objective.name} has no rule for demonstrations; set it to 0, or use "
@@ -66,6 +74,41 @@ def _check(settings: TrainSettings, without_model: bool) -> None:
         looked_at = pool if demonstrations.texts is not None else (pool or problems)[:PROMPTS]
         _check_demonstrations(*outline, settings.external.source, demonstrations.pairs(looked_at))
     _check_group_sizes(objective, settings)
+
+
+@contextmanager
+def _field(name: str) -> Iterator[None]:
+    """Complaints of a room that knows no recipes, with the field they are of."""
+    try:
+        yield
+    except InputError as error:
+        said = str(error)
+        inner = name == "objective.overrides" and re.match(r"\w+: ", said)
+        raise InputError(f"{name}.{said}" if inner else f"{name}: {said}") from error
+
+
+def _problems(task: Task, settings: TrainSettings) -> list[Problem]:
+    for level in settings.task.levels:
+        if level not in task.levels:
+            raise InputError(
+                f"task.levels: {task.name} has no level {level}; levels: {', '.join(map(str, task.levels))}"
+            )
+    try:
+        return [
+            task.generate((settings.seed, "check", i), level, settings.task.split)
+            for level in settings.task.levels
+            for i in range(PROMPTS)
+        ]
+    except InputError as error:  # the split, or what the task as a whole lacks
+        raise InputError(f"task.{'split' if 'split' in str(error) else 'name'}: {error}") from error
+
+
+def _objective(settings: TrainSettings) -> Objective:
+    name, overrides = settings.objective.name, settings.objective.overrides
+    with _field("objective.name"):
+        find_preset(name)
+    with _field("objective.overrides" if overrides else "objective.name"):
+        return get_objective(name, **overrides)
 
 
 def _check_adamw(settings: TrainSettings, part: TrainSettings) -> None:

@@ -30,6 +30,8 @@ class Member:
     """Of an episode: which of its steps a token belongs to."""
     transcript: Transcript | None = None
     """Of an episode: who said what, each turn with its tokens."""
+    engine_logprobs: tuple[float, ...] | None = None
+    """Of a server that drew it, where `logprobs` are the trainer's own; None where the engine's are those."""
 
     @property
     def length(self) -> int:

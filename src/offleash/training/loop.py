@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,13 +32,16 @@ from offleash.training.metrics import Totals, rollout_metrics
 from offleash.training.phase import Phase
 from offleash.training.processes import ALONE, Processes, start, zero_wanted
 from offleash.training.references import References
-from offleash.training.rollout import Rollout, collect
+from offleash.training.rollout import Rollout
 from offleash.training.schedule import every_setting, in_force, resets_at, resets_reference, stage_of
-from offleash.training.settings import TrainSettings
+from offleash.training.settings import ServerSettings, TrainSettings
 from offleash.training.sharding import check_launch, shard
 from offleash.training.update import make_optimizer
 from offleash.training.watch import Watch
 from offleash.training.zero import Zero
+
+if TYPE_CHECKING:
+    from offleash.training.server import Link
 
 Metrics = dict[str, float]
 Event = dict[str, Any]
@@ -78,6 +81,10 @@ class Learner:
     optimizer: torch.optim.Optimizer
     references: References | None
     processes: Processes = ALONE
+    links: dict[ServerSettings, Link] = field(default_factory=dict)
+    """Of a run whose completions a server draws: the servers it has given weights."""
+    tell: Callable[[int, str], None] = lambda step, message: None
+    """Hears of a server that is waited for."""
 
     def save(self, folder: Path, state: Event) -> None:
         """Write a checkpoint."""
@@ -100,6 +107,7 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
     share = processes.share
     processes.agree(lambda: check(settings))
     learner = _learner(settings, processes)
+    learner.tell = partial(_warn, hooks, run)
     found = _resume(hooks, run, learner) if resume else None
     first, remembered = found or (0, {})
     phase = Phase(share(lambda: in_force(settings, first, run.events())), learner, remembered)
@@ -119,12 +127,11 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
             phase = phase.at(now)
             _reset(hooks, settings, step, learner, run)
             clock = _Clock()
-            phase.engine.refresh()
-            rollout = collect(phase.source, step)
+            rollout = _rollout(run, phase, learner, step)
             clock.lap("rollout_s")
             rows, advantages_PG = phase.updater.rows(rollout, phase.task, learner.tokenizer)
             metrics = {"step": step + 1, **phase.updater.update(rows, step), **rollout_metrics(rollout, advantages_PG)}
-            metrics |= totals.add(*phase.updater.tokens(rollout, rows))
+            metrics |= phase.measured | totals.add(*phase.updater.tokens(rollout, rows))
             metrics["lr"] = learner.optimizer.param_groups[0]["lr"]
             clock.lap("update_s")
             share(partial(_log, hooks, run, metrics, clock.timings(step + 1, rollout), rollout, phase))
@@ -134,8 +141,7 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, hook
             best = best and looked and settings.probe.keep_best
             if stopping or stopped or best or step + 1 == settings.steps or (step + 1) % settings.checkpoint_every == 0:
                 folder = run.checkpoint_dir(step + 1)
-                state = {"step": step + 1, "objective": phase.updater.state, "of": phase.settings.objective.name}
-                learner.save(folder, state)
+                learner.save(folder, phase.state(step + 1))
             if best:
                 share(lambda: _name_best(run))
             if stopping:
@@ -165,6 +171,22 @@ def _learner(settings: TrainSettings, processes: Processes) -> Learner:
     if zero_wanted() and processes.device is not None:
         processes.zero = Zero(model, optimizer, settings.optimizer, processes.device)
     return Learner(model, tokenizer, optimizer, references, processes)
+
+
+def _rollout(run: RunFolder, phase: Phase, learner: Learner, step: int) -> Rollout:
+    """The step's experience. Where it cannot be had (a server is lost), what was trained is saved before the run ends."""
+    try:
+        return phase.rollout(step)
+    except OffleashError:
+        folder = run.checkpoint_dir(step)
+        served = phase.settings.rollout.engine == "server"
+        if served and learner.processes.count == 1 and not complete(folder, step):
+            learner.save(folder, phase.state(step))
+        raise
+
+
+def _warn(hooks: Hooks, run: RunFolder, step: int, message: str) -> None:
+    hooks.note(run, {"step": step, "kind": "warning", "message": message})
 
 
 def _log(hooks: Hooks, run: RunFolder, metrics: Metrics, timings: Metrics, rollout: Rollout, phase: Phase) -> None:

@@ -14,12 +14,13 @@ from offleash.engines.native import NativeEngine
 from offleash.objectives import get as get_objective
 from offleash.training.demonstrations import make_demonstrations
 from offleash.training.problems import make_problems
-from offleash.training.rollout import Source
+from offleash.training.rollout import Rollout, Source, collect
 from offleash.training.settings import TrainSettings
 from offleash.training.update import Updater
 
 if TYPE_CHECKING:
     from offleash.training.loop import Learner
+    from offleash.training.server import Served
 
 
 class Phase:
@@ -38,9 +39,9 @@ class Phase:
         demonstrations = make_demonstrations(self.task, settings)
         rollout = settings.rollout
         sampling = SamplingSettings(rollout.temperature, rollout.max_completion_length, stops_of(self.task))
-        given = (learner.model, learner.tokenizer, sampling, settings.rollout.rows)
-        dtype = torch.bfloat16 if settings.bf16 else None
-        self.engine = NativeEngine(*given, dtype) if settings.rollout.engine == "native" else HfEngine(*given)
+        self.engine = _engine(settings, learner, sampling)
+        self.measured: dict[str, float] = {}
+        """Of the last rollout, what only a server's has: how far its log-probs are from the trainer's."""
         problems = make_problems(self.task, settings, demonstrations)
         self.source = Source(problems, self.engine, learner.tokenizer, demonstrations, learner.processes)
         objective = get_objective(settings.objective.name, **settings.objective.overrides)
@@ -67,7 +68,32 @@ class Phase:
             made.updater.state = self.updater.state
         return made
 
+    def rollout(self, step: int) -> Rollout:
+        """A step's experience under the present weights; of a server, compared with what the trainer makes of it."""
+        if isinstance(self.engine, NativeEngine | HfEngine):
+            self.engine.refresh()
+            return collect(self.source, step)
+        if self.settings.rollout.num_generations:
+            self.engine.refresh(step)
+        found, self.measured = self.engine.checked(collect(self.source, step), self.updater)
+        return found
+
+    def state(self, step: int) -> dict[str, Any]:
+        """What a checkpoint after so many steps remembers of this phase."""
+        return {"step": step, "objective": self.updater.state, "of": self.settings.objective.name}
+
     @staticmethod
     def needs_reference(settings: TrainSettings) -> bool:
         """Whether the objective reads a reference model."""
         return get_objective(settings.objective.name, **settings.objective.overrides).needs_ref
+
+
+def _engine(settings: TrainSettings, learner: Learner, sampling: SamplingSettings) -> NativeEngine | HfEngine | Served:
+    given = (learner.model, learner.tokenizer, sampling, settings.rollout.rows)
+    if settings.rollout.engine == "native":
+        return NativeEngine(*given, torch.bfloat16 if settings.bf16 else None)
+    if settings.rollout.engine == "hf":
+        return HfEngine(*given)
+    from offleash.training.server import Served, link_of  # its HTTP client is an extra
+
+    return Served(link_of(learner, settings.rollout.server), learner, settings.rollout, sampling)

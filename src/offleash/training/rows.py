@@ -74,6 +74,7 @@ def make_rows(rollout: Rollout, annotated: Annotated, advantages_PG: Tensor, pro
                     p,
                     member.external,
                     member.verdict.correct is True,
+                    engine_logprobs=list(member.engine_logprobs) if member.engine_logprobs is not None else None,
                     planning=annotated.planning_N[n] if annotated.planning_N is not None else None,
                     mask=list(member.mask) if member.mask is not None else None,
                 )

@@ -10,7 +10,9 @@ from offleash.training.bounds import check_bounds
 
 LARGEST = 1_000_000
 """Texts in one step; more is a slip of the keyboard."""
-ENGINES = ("native", "hf")
+ENGINES = ("native", "hf", "server")
+SERVERS = ("vllm", "sglang")
+DTYPES = ("bfloat16", "float16", "float32")
 ARMS = ("correct", "format", "random", "majority", "incorrect")
 RESETS = ("reference", "optimizer")
 WHEN = ("narrowed", "plateau")
@@ -54,6 +56,26 @@ class ObjectiveSettings:
 
 
 @dataclass(frozen=True)
+class ServerSettings:
+    """An inference server that reads the policy's weights from a folder before every step; for rollout.engine server."""
+
+    url: str = ""
+    """Where it listens, such as http://localhost:8000."""
+    kind: str = "vllm"
+    """vllm, or sglang: how it is told to read weights."""
+    folder: str = ""
+    """Where the weights are written: an absolute path that the trainer and the server both see. The last two steps' are kept."""
+    model: str = ""
+    """The model's name there; empty where it serves one."""
+    dtype: str = "bfloat16"
+    """Of the weights that are written: what the server computes in. bfloat16, float16 or float32."""
+    max_mismatch: float = 0.05
+    """The run stops where the log-probs of the server and of the trainer differ by more, mean over a step's tokens, in nats."""
+    patience: float = 300.0
+    """Seconds to wait for a server that does not answer before the run stops."""
+
+
+@dataclass(frozen=True)
 class RolloutSettings:
     """How completions are drawn at every step."""
 
@@ -66,9 +88,10 @@ class RolloutSettings:
     max_completion_length: int = 32
     """Tokens, the end token included; of one turn, where the task is a world."""
     engine: str = "native"
-    """native, or hf (any causal model, slower); engines elsewhere cannot follow the weights."""
+    """native, hf (any causal model, slower), or server (an inference server that is given the weights at every step)."""
+    server: ServerSettings = field(default_factory=ServerSettings)
     rows: int = 256
-    """Completions decoded at one time."""
+    """Completions decoded at one time; of a server, asked for at one time."""
     keep: bool = False
     """Keep every step's completions and verdicts in the run folder (`samples/`, `verdicts/`), laid out as a store."""
     max_rounds: int = 1
@@ -116,7 +139,7 @@ class OptimizerSettings:
     minibatches: int = 1
     """Optimizer steps a rollout batch; with 1 every importance ratio is 1 and clipping does nothing."""
     micro_batch_rows: int = 128
-    """Sequences a forward pass; changes memory and speed, never the gradient."""
+    """Sequences a forward pass, at most; changes memory and speed, never the gradient."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +271,7 @@ class TrainSettings:
             _known(f"stages.{i}.reset", stage.reset, RESETS)
         if self.rollout.engine not in ENGINES:
             raise unknown_name("rollout.engine", self.rollout.engine, ENGINES)
+        self._check_server()
         if self.reward.arm not in ARMS:
             raise unknown_name("reward.arm", self.reward.arm, ARMS)
         if not 0 <= self.reward.gamma <= 1:
@@ -264,6 +288,22 @@ class TrainSettings:
                 "probe.every: 0, but the guard (or probe.keep_best) reads probes; give the steps between them"
             )
         self._check_guard()
+
+    def _check_server(self) -> None:
+        server = self.rollout.server
+        _known("rollout.server.kind", (server.kind,), SERVERS)
+        _known("rollout.server.dtype", (server.dtype,), DTYPES)
+        if self.rollout.engine != "server":
+            return
+        if not server.url.startswith(("http://", "https://")) or "@" in server.url:
+            raise InputError(
+                f"rollout.server.url: {server.url!r} is not an address of the kind http://localhost:8000; give one, and a key, if it "
+                "wants one, in the environment variable OFFLEASH_API_KEY"
+            )
+        if not server.folder.startswith("/"):
+            raise InputError(
+                f"rollout.server.folder: {server.folder!r} is no absolute path; name a folder that the trainer and the server both see"
+            )
 
     def _check_guard(self) -> None:
         for i, rule in enumerate(self.guard):

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from offleash.core import InputError
 from offleash.nn import score
 from offleash.training.processes import Processes, zero_wanted
-from offleash.training.schedule import every_setting
+from offleash.training.schedule import check_every
 from offleash.training.settings import TrainSettings
 
 METHOD = "offleash_score"
@@ -30,8 +30,15 @@ def check_launch(settings: TrainSettings, processes: Processes) -> None:
     """Raise an InputError for what a recipe asks and FSDP or DeepSpeed cannot give."""
     if settings.lora.rank and (processes.sharded or zero_wanted()):
         raise InputError("lora.rank: adapters are not sharded; launch without FSDP and DeepSpeed, or set it to 0")
-    if processes.sharded and any(part.rollout.engine != "native" for part in every_setting(settings)):
-        raise InputError("rollout.engine: only native gathers sharded weights; set it, or launch without --use_fsdp")
+
+    def check(part: TrainSettings) -> None:
+        if part.rollout.engine != "native":
+            raise InputError(
+                "rollout.engine: only native gathers sharded weights; set it, or launch without --use_fsdp"
+            )
+
+    if processes.sharded:
+        check_every(settings, check)
 
 
 def shard(model: PreTrainedModel, processes: Processes) -> None:

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from offleash.core import InputError, OffleashError
-from offleash.nn import pad, slots
+from offleash.nn import packed, pad, slots
 from offleash.objectives import Objective, TokenBatch
 from offleash.objectives.preset import example_groups
 from offleash.objectives.reduce import Denominator
@@ -22,6 +22,7 @@ from offleash.objectives.registry import State
 from offleash.tasks import Task
 from offleash.training.episodes import longest_completion
 from offleash.training.groups import annotate
+from offleash.training.microbatches import group_by_group, least_computed
 from offleash.training.processes import ALONE, Processes
 from offleash.training.references import References
 from offleash.training.rollout import Rollout
@@ -168,7 +169,8 @@ class Updater:
         self, model: PreTrainedModel, rows: list[Row], *, entropies: bool = False
     ) -> list[tuple[Row, list[float], list[float]]]:
         """The rows, group by group, with each token's log-prob (and entropy): each process scores its share, all get all."""
-        mine, missing = self._own(rows, model)
+        shares = self._shares(rows, model)
+        mine, missing = self._own(shares, model)
 
         def own() -> list[tuple[list[float], list[float]]]:
             found = []
@@ -182,17 +184,25 @@ class Updater:
             return found
 
         scored = [pair for part in self.processes.gather(own) for pair in part]
-        return [(row, *pair) for row, pair in zip(_ordered(rows), scored, strict=True)]
+        order = [row for share in shares for micro in share for row in micro]
+        at = {id(row): pair for row, pair in zip(order, scored, strict=True)}
+        return [(row, *at[id(row)]) for row in _ordered(rows)]
 
-    def _own(self, rows: list[Row], model: PreTrainedModel) -> tuple[list[list[Row]], int]:
+    def _shares(self, rows: list[Row], model: PreTrainedModel) -> list[list[list[Row]]]:
+        """Each process's micro-batches. The shares have equal numbers of tokens, whoever sampled them."""
+        ordered, size = _ordered(rows), self.settings.optimizer.micro_batch_rows
+        sizes = [len(r.prompt) + len(r.completion) for r in ordered]
+        # Where an objective looks at a micro-batch, that is whole groups whatever the model.
+        whole = self.objective.scope == "micro-batch" or packed.supported(model, max(sizes, default=0))
+        divide = group_by_group if whole else least_computed
+        return [divide(share, size) for share in self.processes.shares(ordered, sizes)]
+
+    def _own(self, shares: list[list[list[Row]]], model: PreTrainedModel) -> tuple[list[list[Row]], int]:
         """This process's micro-batches, and how many fewer they are than another's.
 
-        The shares have equal numbers of tokens, whoever sampled them. A sharded model is gathered in every pass, so there all
-        processes have to make as many: the missing ones are made for nothing.
+        A sharded model is gathered in every pass, so there all processes have to make as many: the missing ones are made for
+        nothing.
         """
-        ordered = _ordered(rows)
-        sizes = [len(r.prompt) + len(r.completion) for r in ordered]
-        shares = [self._micro_batches(share) for share in self.processes.shares(ordered, sizes)]
         mine = shares[self.processes.rank]
         together = self.processes.together and model is self.model
         return mine, max(map(len, shares)) - len(mine) if together else 0
@@ -202,21 +212,16 @@ class Updater:
         per = self.settings.rollout.num_prompts // self.settings.optimizer.minibatches
         return [[r for r in rows if r.group // per == i] for i in range(self.settings.optimizer.minibatches)]
 
-    def _micro_batches(self, rows: list[Row]) -> list[list[Row]]:
-        """Rows of one prompt together, so that the prompt is read once for them."""
-        ordered = _ordered(rows)
-        size = self.settings.optimizer.micro_batch_rows
-        return [ordered[i : i + size] for i in range(0, len(ordered), size)]
-
     @torch.no_grad()
     def _score_missing(self, rows: list[Row]) -> None:
         """Old log-probs of demonstrations, or of all rows, and reference log-probs, as the objective asks for them."""
         unscored = [r for r in rows if r.old_logprobs is None]
         if "engine_logprobs" in self.objective.needs:
-            # The engine's own log-probs stay beside the trainer's, which become the old policy of the ratio.
-            for row in rows:
+            # The engine's own log-probs stay beside the trainer's, which become the old policy of the ratio. (What a server drew
+            # has both already.)
+            unscored = [r for r in rows if r.engine_logprobs is None]
+            for row in unscored:
                 row.engine_logprobs = row.old_logprobs
-            unscored = rows
         if unscored:
             for row, logprobs, _ in self._scored(self.model, unscored):
                 row.old_logprobs = logprobs
@@ -230,6 +235,10 @@ class Updater:
         dtype = torch.bfloat16 if self.settings.bf16 else None
         logprobs, entropy = scorer(model)(batch, self.settings.rollout.temperature, dtype=dtype)
         return logprobs, entropy, row_masks(rows).to(logprobs.device)
+
+    def scored(self, rows: list[Row]) -> list[tuple[Row, list[float], list[float]]]:
+        """The rows, group by group, with each token's log-prob and entropy under the present weights."""
+        return self._scored(self.model, rows, entropies=True)
 
     @torch.no_grad()
     def logprobs_of(self, prompts: list[list[int]], completions: list[list[int]]) -> list[list[float]]:
@@ -276,7 +285,7 @@ class Updater:
         mismatch = 0.0
         # FSDP and DeepSpeed take the mean of the processes' gradients where a sum is wanted.
         scale = self.processes.count if self.processes.together else 1
-        mine, missing = self._own(active, self.model)
+        mine, missing = self._own(self._shares(active, self.model), self.model)
         for i, micro in enumerate(mine, start=1):
             batch = replace(self._token_batch(micro), controls=controls)
             loss, metrics = self.objective.loss(batch, denominator)
@@ -310,7 +319,8 @@ class Updater:
             batch, self.state = replace(self.objective, select=None).prepare(batch, self.state)
             controls = batch.controls
         if self.objective.select is not None:
-            parts = [rows] if self.objective.scope == "step" else self._micro_batches(rows)
+            size = self.settings.optimizer.micro_batch_rows
+            parts = [rows] if self.objective.scope == "step" else group_by_group(rows, size)
             scored = self._scored(self.model, rows, entropies=True)
             at = {id(row): (logprobs, entropies) for row, logprobs, entropies in scored}
             for i, part in enumerate(parts):

@@ -65,8 +65,6 @@ class Rules(Protocol):
     """A family of games."""
 
     name: str
-    about: str
-    """What it is, in a line."""
     version: str
     levels: tuple[int, ...]
     instructions: str

@@ -54,7 +54,7 @@ class World:
     def __init__(self, rules: Rules, *, tagged: bool = False, menu: bool = False) -> None:
         self.rules, self.tagged, self.menu = rules, tagged, menu
         self.name = rules.name + ("-tagged" if tagged else "") + ("-menu" if menu else "")
-        self.about = rules.about
+        self.about: str = getattr(rules, "about", "")  # a line for `offleash tasks`
         self.version, self.levels = rules.version, rules.levels
         self.verifier_version = f"replay-1 {rules.name}-{rules.version}"
         self.turn_end = "</action>" if tagged else "\n"
