@@ -146,6 +146,7 @@ def test_a_server_that_never_takes_weights_is_found_out_before_the_first_step(tm
     assert "\n" not in str(e.value) and RunFolder.open(tmp_path / "run").metrics() == []
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_taking_weights_is_found_out_at_the_next_step(native: RunFolder, tmp_path: Path) -> None:
     with (
         StandIn(deaf_from=2) as server,
@@ -176,6 +177,7 @@ def test_rounding_does_not_hide_a_small_update(deaf_from: int, tmp_path: Path) -
     assert run.metrics()[1]["weights_taken"] == pytest.approx(1, abs=0.3)
 
 
+@pytest.mark.slow
 def test_weights_that_moved_elsewhere_are_held_to_the_limit(
     server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +269,7 @@ def test_a_server_that_started_anew_is_given_the_weights_again(
     assert {folder.name[:11] for folder in twice} == {"step-000001"}
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_away_ends_the_run_saved(tmp_path: Path) -> None:
     with StandIn() as server:
         server.crash_at, server.after = 50, [503] * 1000
@@ -327,6 +330,7 @@ def test_answers_of_another_model_are_refused(
         go(tmp_path, through(server, tmp_path))
 
 
+@pytest.mark.slow
 def test_a_key_is_asked_for_and_sent(server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.key = "s3cret"
     settings = through(server, tmp_path, replace(SETTINGS, steps=1))
@@ -336,6 +340,7 @@ def test_a_key_is_asked_for_and_sent(server: StandIn, tmp_path: Path, monkeypatc
     assert len(phase_of(settings).rollout(0).completions) == 24
 
 
+@pytest.mark.slow
 def test_demonstrations_alone_need_no_weights(server: StandIn, tmp_path: Path) -> None:
     alone = replace(SETTINGS.rollout, num_generations=0)
     sft = replace(SETTINGS, objective=ObjectiveSettings("sft"), external=ExternalSettings(1), rollout=alone)
@@ -379,6 +384,7 @@ def test_a_full_disk_under_the_weights(server: StandIn, tmp_path: Path, monkeypa
     assert RunFolder.open(tmp_path / "run").checkpoint_dir(1).is_dir()
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_removed_and_nothing_else(server: StandIn, tmp_path: Path) -> None:
     left = ["step-000007-aaaaaa", "blank-bbbbbb.tmp", "mine", "step-7"]
     for name in left:
@@ -387,6 +393,7 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(server: StandIn, tmp
     assert {p.name for p in (tmp_path / "weights").iterdir()} & set(left) == {"mine", "step-7"}
 
 
+@pytest.mark.slow
 def test_adapters_are_merged_and_a_stage_does_not_prove_again(server: StandIn, tmp_path: Path) -> None:
     stages = (StageSettings(2), StageSettings(1, {"rollout": {"temperature": 0.8}}))
     settings = replace(SETTINGS, lora=LoraSettings(rank=2, alpha=8.0), stages=stages)
@@ -428,6 +435,7 @@ def test_the_ratio_has_the_trainers_log_probs_and_corrections_the_servers(server
     assert 1e-4 < metrics["mismatch"] <= phase.measured["mismatch"] + 1e-6  # of the first mini-batch alone
 
 
+@pytest.mark.slow
 def test_episodes_of_a_world(tmp_path: Path) -> None:
     folder = small_model(tmp_path / "model")
     tasks.register(COUNTING)
