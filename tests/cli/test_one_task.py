@@ -14,6 +14,7 @@ import pytest
 from offleash import tasks
 from offleash.cli import main as cli
 from offleash.cli.one_task import printable
+from offleash.core import InputError
 from offleash.tasks import base
 from offleash.tasks.code import unavailable
 
@@ -66,6 +67,33 @@ class NoText(Good):
         return 4
 class NoLevels(Good):
     levels = ()
+class Exits(Good):
+    def verify(self, problem, text):
+        raise SystemExit(0)
+class ExitsEarly(Good):
+    def generate(self, key, level, split):
+        raise SystemExit(0)
+class WordReward(Good):
+    def verify(self, problem, text):
+        return Verdict(True, "1", "", "text", "", "twice-1")
+class Yes(Good):
+    def verify(self, problem, text):
+        return Verdict("yes", 1.0, "", "text", "", "twice-1")
+class NoReason(Good):
+    def verify(self, problem, text):
+        return Verdict(False, 0.0, "", "text", None, "twice-1")
+class Short(Good):
+    def verify_many(self, pairs):
+        return []
+class Fussy(Good):
+    def verify_many(self, pairs):
+        raise SystemExit(0)
+class NumberAnswer(Good):
+    def generate(self, key, level, split):
+        return Problem("twice", "1", "2*2=", 4, level, split)
+class WordGuess(Good):
+    def guess(self, problem):
+        return "even"
 class Few(Good):
     def listed(self, level, split, seed):
         return [self.generate((i,), level, split) for i in range(3)] if (level, split) == (2, "train") else []
@@ -79,6 +107,7 @@ def folder(monkeypatch, tmp_path: Path) -> Path:
         monkeypatch.setattr(base, table, dict(getattr(base, table)))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_task.py").write_text(FILE)
+    (tmp_path / "exits.py").write_text("raise SystemExit(0)")
     return tmp_path
 
 
@@ -126,12 +155,26 @@ def test_the_card_says_what_is_wrong_with_the_solution(offleash, name, line):
     ("arguments", "message"),
     [
         (["own_task:Crashing"], "generate raised KeyError: 'gone' (own_task.py, line 31)"),
-        (["own_task:Forgetful"], "split 'test', it gave a problem of level 0, split 'test'; make it as Problem(..., level=level"),
-        (["own_task:NoProblem"], "it gave a str as a problem; return an offleash.core.Problem"),
-        (["own_task:NoVerdict"], "verify returned a bool; return an offleash.core.Verdict"),
-        (["own_task:NoGuess"], "guess raised TypeError"),
-        (["own_task:NoText", "--show", "1"], "gold returned a int; return the text that is right"),
-        (["own_task:NoLevels"], "levels is (); give a tuple of whole numbers, such as (1,)"),
+        (["own_task:Forgetful"], "split 'test', gave a problem of level 0, split 'test'; make it as Problem(..., level=level"),
+        (["own_task:NoProblem"], "generate gave a str as a problem; return an offleash.core.Problem (own_task.py, line 36)"),
+        (["own_task:NoVerdict"], "verify returned a bool; return an offleash.core.Verdict (own_task.py, line 39)"),
+        (["own_task:NoGuess"], "guess returned None; return a probability from 0 to 1, or nan (own_task.py, line 42)"),
+        (["own_task:WordGuess"], "guess returned 'even'; return a probability"),
+        (["own_task:NoText", "--show", "1"], "gold returned a int; return the text that is right (own_task.py, line 45)"),
+        (["own_task:NoLevels"], "levels is (); give a tuple of whole numbers, such as (1,) (own_task.py, line 47)"),
+        (["own_task:NumberAnswer"], "generate gave a problem with answer=4; give a text (own_task.py, line"),
+        (["own_task:ExitsEarly"], "generate raised SystemExit: 0 (own_task.py, line"),
+        (["own_task:WordReward"], "verify gave a verdict with reward='1'; give a number, as float(...) (own_task.py"),
+        (["own_task:Yes"], "verify gave a verdict with correct='yes'; give True, False, or None for undecided (own_task.py"),
+        (["own_task:NoReason", "--judge", "own_task.py"], "verify gave a verdict with reason=None; give a text (own_task.py"),
+        (["own_task:Short"], "verify_many returned 0 for 1 completions; return a list of one verdict each (own_task.py"),
+        (["exits.py:Task"], "exits.py cannot be imported: SystemExit: 0 (exits.py, line 1)"),
+        (["exits:Task"], "module 'exits' cannot be imported: SystemExit: 0 (exits.py, line 1)"),
+        ([""], "unknown task '' (known: "),
+        (["gsm8k/foo"], "task gsm8k/foo: no such verifier; write gsm8k, or gsm8k/numeric"),
+        (["humaneval/1"], "task humaneval/1: humaneval has no members"),
+        (["logic", "--measure", "shares.json", "--judge", "own_task.py"], "--measure: goes without --judge"),
+        (["logic", "--measure", "shares.json", "--show", "1"], "--measure: goes without --show"),
         (["own_task:Goood"], "unknown name 'Goood'; did you mean 'Good'"),
         (["own_task.py"], "name the object after a colon, own_task.py:NAME"),
         (["no_task:Good"], "no module 'no_task' in the installed packages, nor in /"),
@@ -199,6 +242,10 @@ def test_a_verdict_is_one_line_and_the_exit_code(offleash, monkeypatch):
     assert (code, err, out.count("\n")) == (1, "", 1) and out.startswith("wrong: another number; answer ")
     code, out, _ = offleash("own_task:Raising", "--judge", "right.txt")
     assert code == 1 and out.startswith("undecided: verify raised ValueError: no such text; format none; problem 1 ")
+    code, out, _ = offleash("own_task:Exits", "--judge", "right.txt")
+    assert code == 1 and out.startswith("undecided: verify raised SystemExit: 0; format none; problem 1 ")
+    Path("right.txt").write_bytes(b"\xef\xbb\xbf" + listed[1]["gold"].encode() + b"\n")  # as some editors write it
+    assert offleash("own_task:Fussy", *judge[1:], "--problem", "2")[0] == 0  # one by one where the batch fails
     code, out, _ = offleash(*judge, "--problem", "2", "--json")
     document = json.loads(out)
     assert code == 0 and document["verdict"]["correct"] is True and document["problem"]["id"] == listed[1]["id"]
@@ -222,6 +269,23 @@ def test_a_task_whose_data_are_missing_says_what_it_needs(offleash, monkeypatch)
         assert document["missing"] and document["levels"] == []
 
 
+def test_an_object_of_our_classes_is_its_files(offleash, folder):
+    (folder / "rewards.py").write_text(
+        "from offleash.tasks.rewards import RewardFunctions\n"
+        "rows = [{'prompt': f'{a}+1='} for a in range(9)]\n"
+        "TASK = RewardFunctions('sums', rows, 'math:no_such', success=1.0)\n"
+        "TAKEN = RewardFunctions('countdown', rows, print, success=1.0)"
+    )
+    for name in ("rewards.py:TASK", "rewards:TASK"):
+        document = json.loads(offleash(name, "--json")[1])["tasks"][0]
+        assert document["source"] == str(folder / "rewards.py")
+    code, _, err = offleash("rewards.py:TASK", "--judge", "rewards.py")
+    assert code == 2 and err.startswith("offleash: functions: unknown name 'no_such'") and "(known: acos, " in err
+    assert "Apache-2.0" in json.loads(offleash("strings", "--json")[1])["tasks"][0]["source"]
+    with pytest.raises(InputError, match="the package has one of this name"):
+        tasks.register(tasks.get("rewards.py:TAKEN"))
+
+
 def test_families_take_their_arguments(offleash, tmp_path):
     code, out, _ = offleash(f"gsm8k:{DATA / 'gsm8k'}")
     assert code == 0 and "\n  source    openai/gsm8k (MIT)" in out and "drawn" not in out
@@ -230,6 +294,11 @@ def test_families_take_their_arguments(offleash, tmp_path):
     file = tmp_path / "own.jsonl"
     file.write_text(json.dumps({"prompt": "Print 1.", "tests": [{"input": "", "output": "1"}], "split": "train"}))
     assert "\n  splits    train 1 problems\n" in offleash(f"code:{file}")[1]
+    rows = [{"prompt": f"Print {i}.", "tests": [{"input": "", "output": f"{i}"}], "split": "train"} for i in range(9)]
+    (tmp_path / "one.jsonl").write_text(
+        "\n".join(json.dumps(row | {"solution": "print(7)"} if i == 7 else row) for i, row in enumerate(rows))
+    )
+    assert json.loads(offleash("code:one.jsonl", "--json")[1])["tasks"][0]["gold"]["given"] is True
     if not unavailable():
         Path("a.txt").write_text("```python\nprint(2)\n```\n")
         code, out, _ = offleash(f"code:{file}", "--judge", "a.txt")
@@ -238,6 +307,10 @@ def test_families_take_their_arguments(offleash, tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("reasoning_gym") is None, reason="reasoning-gym is not installed")
 def test_a_member_of_a_family_and_the_family(offleash):
+    for name in ("nope", "composite", ""):
+        code, out, err = offleash(f"reasoning-gym/{name}")
+        assert (code, out) == (2, "") and f"unknown data set of reasoning-gym '{name}'" in err
+    assert "max_terms=２ is not a whole number" in offleash("reasoning-gym/chain_sum:max_terms=２")[2]
     code, out, _ = offleash("reasoning-gym/chain_sum:max_terms=2", "--show", "1")
     assert code == 0 and "  solution (right; " in out
     code, _, err = offleash("reasoning-gym", "--show", "1")

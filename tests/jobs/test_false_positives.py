@@ -49,6 +49,7 @@ def test_every_task_with_an_embedded_base_was_measured_with_its_verifier() -> No
         assert row["random_accepted"] == 0 <= row["other_accepted"] < 0.05 * row["judged"]
 
 
+@pytest.mark.slow
 def test_what_was_measured_by_gold_solutions_comes_out_again() -> None:
     """Worlds always, reasoning-gym where it is installed: no recorded row is of another verifier or another time."""
     measured, chosen = false_positives.load(), false_positives.solved()
@@ -69,7 +70,7 @@ def test_what_a_file_says_of_other_tasks_stays(tmp_path: Path, monkeypatch: pyte
     out = tmp_path / "shares.json"
     out.write_text(json.dumps({"tasks": [{"task": "gsm8k", "judged": 7}, {"task": "logic", "judged": 7}]}))
     monkeypatch.setattr(false_positives, "based", lambda: [Based("logic", 5, GOLDS, problems=10)])
-    monkeypatch.setattr(false_positives, "solved", list)
+    monkeypatch.setattr(false_positives, "solved", lambda only: [])
     false_positives.run(out)
     rows = {row["task"]: row["judged"] for row in json.loads(out.read_text())["tasks"]}
     assert rows == {"gsm8k": 7, "logic": 80}
@@ -102,3 +103,54 @@ def test_a_file_to_write_is_asked_for_before_anything_is_sampled(
     assert "--measure:" in capsys.readouterr().err
     assert cli.run(["tasks", "--with", "base"]) == 2
     assert "--with: only with --measure" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere/shares.json"], "there is no folder nowhere; make it"),
+        (["guesses.json"], "guesses.json is the name of the chance baselines"),
+        (["shares.json", "--with", "nomodel"], "no folder 'nomodel'"),
+        (["shares.json", "--with", "base"], "gsm8k: no data is named"),
+        (["shares.json", "logic", "--with", "base"], "--with: logic is measured without a model"),
+        (["shares.json", "gsm8k"], "--measure: gsm8k is measured with the texts of a model"),
+        (["shares.json", "gsm8k:nowhere"], "--measure: gsm8k:nowhere cannot be measured"),
+        (["beside/shares.json"], "guesses.json is no record of chance baselines"),
+    ],
+)
+def test_what_would_fail_after_the_work_fails_before(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OFFLEASH_DATA", raising=False)
+    monkeypatch.setattr(false_positives, "measure", lambda each: pytest.fail(f"measured {each.task}"))
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "guesses.json").write_text('{"logic": 1}')
+    assert cli.run(["tasks", "--measure", *arguments]) == 2
+    assert message in (err := capsys.readouterr().err) and err.count("\n") == 1
+
+
+def test_one_task_is_measured_and_what_was_measured_is_kept_when_a_later_one_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(each: Based) -> dict[str, object]:
+        if each.task == "belief":
+            raise InputError("no more")
+        version = tasks.get(each.task).verifier_version
+        return {"task": each.task, "level": each.level, "verifier_version": version, "judged": 9, "random_accepted": 0, "other_accepted": 9}  # fmt: skip
+
+    monkeypatch.setattr(false_positives, "measure", measured)
+    monkeypatch.setattr(false_positives, "solved", lambda only: [])
+    out = tmp_path / "shares.json"
+    assert cli.run(["tasks", "logic", "--measure", str(out)]) == 0 and capsys.readouterr().out.startswith(
+        "logic, version"
+    )
+    assert [row["task"] for row in json.loads(out.read_text())["tasks"]] == ["logic"]
+    assert list(json.loads((tmp_path / "guesses.json").read_text())) == ["logic"]
+    assert cli.run(["tasks", "--measure", str(out)]) == 2 and "no more" in capsys.readouterr().err
+    kept = [row["task"] for row in json.loads(out.read_text())["tasks"]]
+    assert kept[:2] == ["logic", "countdown"] and "belief" not in kept

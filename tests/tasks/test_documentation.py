@@ -9,6 +9,7 @@ import pytest
 from offleash import tasks
 from offleash.cli import main as cli
 from offleash.tasks import base
+from offleash.tasks.code import unavailable
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
 EXAMPLES = {
@@ -38,22 +39,35 @@ def test_the_worked_example_is_short_and_works(tmp_path):
         assert task.traces((0,), 2, split, 2)
 
 
-def test_what_the_page_shows_of_the_command_line_is_what_it_prints(capsys, tmp_path):
-    """The session of the page, with `echo TEXT |` as a file."""
-    session = re.search(r"```\n(\$ offleash tasks arithmetic --show 1\n.*?)```", PAGE, re.DOTALL)
+def run_session(page: str, first: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The session of a page that begins with a command prints what the page says, with `echo TEXT |` as a file."""
+    session = re.search(rf"^(`+)\n(\$ {first}\n.*?)^\1$", page, re.DOTALL | re.MULTILINE)
     assert session
-    for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$).*\n)*)", session[1], re.MULTILINE):
+    for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$).*\n)*)", session[2], re.MULTILINE):
         *given, asked = command.split(" | ")
-        file = tmp_path / "text"
+        file = folder / "text"
         file.write_text(shlex.split(given[0])[1] + "\n" if given else "")
         cli.run([str(file) if word == "-" else word for word in asked.split()[1:]])
-        assert capsys.readouterr().out.strip() == shown.strip()
+        found = capsys.readouterr()
+        assert (found.out + found.err).strip() == shown.strip()
 
 
-def test_the_lines_of_a_code_task_are_a_file(tmp_path):
+def test_what_the_page_shows_of_the_command_line_is_what_it_prints(capsys, tmp_path):
+    run_session(PAGE, "offleash tasks arithmetic --show 1", tmp_path, capsys)
+
+
+def test_the_lines_of_a_code_task_are_a_file_and_its_sessions_are_what_is_printed(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[2] / "docs" / "code-tasks.md").read_text()
-    (tmp_path / "mine.jsonl").write_text(page.split("```json\n")[1].split("```")[0])
-    assert len(tasks.get(f"code:{tmp_path / 'mine.jsonl'}").everything) == 2  # type: ignore[attr-defined]
+    lines = page.split("```json\n")[1].split("```")[0]
+    Path("mine.jsonl").write_text(lines.replace(', "output": "3\\n"', ""))
+    run_session(page, "offleash tasks code:mine.jsonl", tmp_path, capsys)
+    base._MADE.pop("code:mine.jsonl")
+    Path("mine.jsonl").write_text(lines)
+    assert len(tasks.get("code:mine.jsonl").everything) == 2  # type: ignore[attr-defined]
+    if unavailable():
+        pytest.skip(unavailable())
+    run_session(page, "offleash tasks code:mine.jsonl --show 1 --split train", tmp_path, capsys)
 
 
 def test_the_reward_function_example_works(tmp_path):

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from offleash import tasks
-from offleash.core import InputError, OffleashError
+from offleash.core import InputError
 from offleash.tasks import gym
 from offleash.tasks.gym import ReasoningGym
 from offleash.tasks.gym import task as module
@@ -183,8 +183,12 @@ def test_levels_are_the_curriculum():
 
 @installed
 def test_a_level_that_its_generator_refuses_is_one_line():
-    with pytest.raises(OffleashError, match="caesar_cipher, level 3: its generator failed: error: AssertionError"):
+    with pytest.raises(
+        InputError, match=r"caesar_cipher, level 3: its generator failed: error: AssertionError.*; choose"
+    ):
         get("caesar_cipher").generate((0,), 3, "train")
+    # Its own fifth level is one of those.
+    assert tasks.main_level(get("rubiks_cube")) == 0 and get("rubiks_cube").generate((0,), 0, "train").level == 0
 
 
 @installed

@@ -205,11 +205,15 @@ def test_a_verifier_that_raises_leaves_a_sample_undecided_and_one_that_returns_s
         def verify(self, problem: Problem, text: str) -> object:
             if text == "boom":
                 raise ValueError("no such text")
+            if text == "exit":
+                raise SystemExit(0)
             return True
 
     problem = Problem("own", "1", "?", "")
     (verdict,) = tasks.verify_all(Own(), [(problem, "boom")])  # type: ignore[arg-type]
     assert verdict.correct is None and verdict.reason == "verify raised ValueError: no such text"
+    (verdict,) = tasks.verify_all(Own(), [(problem, "exit")])  # type: ignore[arg-type]
+    assert verdict.correct is None and verdict.reason == "verify raised SystemExit: 0"
     with pytest.raises(InputError, match="verify returned a bool"):
         tasks.verify_all(Own(), [(problem, "x")])  # type: ignore[arg-type]
 

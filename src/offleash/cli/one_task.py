@@ -21,18 +21,26 @@ RIGHT = {True: "right", False: "wrong", None: "undecided"}
 
 
 def check_options(
-    name: str | None, show: int | None, judge: str | None, problem: str | None, level: int | None, split: str | None
+    name: str | None,
+    show: int | None,
+    judge: str | None,
+    problem: str | None,
+    level: int | None,
+    split: str | None,
+    measure: Path | None,
 ) -> None:
-    """Refuse options that go with another one that is not there."""
-    if name is None and (show or judge):
+    """Refuse options that go with another one that is not there, or not with one that is."""
+    if measure and (show or judge is not None):
+        raise InputError(f"--measure: goes without {'--show' if show else '--judge'}; give one of them")
+    if name is None and (show or judge is not None):
         raise InputError(f"{'--show' if show else '--judge'}: of which task? name one: offleash tasks NAME")
-    if show and judge:
+    if show and judge is not None:
         raise InputError("--judge: goes without --show; give one of them")
-    if problem and not judge:
+    if problem is not None and judge is None:
         raise InputError("--problem: goes with --judge FILE")
-    if (level is not None or split) and not (show or judge):
+    if (level is not None or split) and not (show or judge is not None):
         raise InputError(f"{'--level' if level is not None else '--split'}: goes with --show N or --judge FILE")
-    if (show or judge) and name and members(name) is not None:
+    if (show or judge is not None or measure) and name is not None and members(name) is not None:
         raise InputError(f"{name}: is a family; name one of its tasks, {name}/NAME (offleash tasks {name} lists them)")
 
 
@@ -147,7 +155,7 @@ def judge(name: str, file: str, which: str, level: int | None, split: str | None
 
 
 def _completion(file: str) -> str:
-    """A text as a model would have written it: an editor's and a shell's last line end is not part of it."""
+    """A text as a model would have written it: an editor's mark at the start, and a last line end, are no part of it."""
     if file == "-":
         if sys.stdin.isatty():
             typer.echo("the completion, ended by Ctrl-D on a line of its own:", err=True)
@@ -157,7 +165,7 @@ def _completion(file: str) -> str:
     else:
         raise InputError(f"--judge: no file {file}; give one with the completion, or - for standard input")
     try:
-        return data.decode().removesuffix("\n").removesuffix("\r")
+        return data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise InputError(f"--judge: {file} is no UTF-8 text ({error}); give one") from None
 

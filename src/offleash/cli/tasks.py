@@ -64,8 +64,8 @@ def tasks(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="First measure how often verifiers accept what is no answer and write FILE, whose rows of tasks that cannot be "
-            "measured here stay; and the chance baselines, into guesses.json beside it.",
+            help="First measure how often verifiers accept what is no answer, of all tasks or of NAME, and write FILE after each, whose "
+            "other rows stay; and the chance baselines, into guesses.json beside it.",
             show_default=False,
         ),
     ] = None,
@@ -83,12 +83,12 @@ def tasks(
     """The tasks: what they are, their chance baselines, how often verifiers accept what is no answer; problems and verdicts of one."""
     from offleash.cli import one_task
 
-    one_task.check_options(name, show, judge, problem, level, split)
-    if name and show:
+    one_task.check_options(name, show, judge, problem, level, split, measure)
+    if name is not None and show:
         one_task.show(name, show, level, split, as_json=as_json)
-    elif name and judge:
+    elif name is not None and judge is not None:
         one_task.judge(name, judge, problem or "1", level, split, as_json=as_json)
-    elif name and one_task.members(name) is not None:
+    elif name is not None and one_task.members(name) is not None:
         one_task.family(name, as_json=as_json)
     else:
         _table(name, measured_on, measure, written_by, as_json=as_json)
@@ -106,12 +106,16 @@ def _table(name: str | None, measured_on: int, measure: Path | None, written_by:
     from offleash.jobs import false_positives, guesses, task_card
     from offleash.tasks import families, get, names
 
+    if measure:
+        guesses.read(measure.with_name("guesses.json"))  # refused before the work
     measured = (
-        {row["task"]: row for row in false_positives.run(measure, written_by)} if measure else false_positives.load()
+        {row["task"]: row for row in false_positives.run(measure, written_by, name)}
+        if measure
+        else false_positives.load()
     )
     if measure:
-        guesses.record(measure.with_name("guesses.json"))
-    if name:
+        guesses.record(measure.with_name("guesses.json"), name)
+    if name is not None:
         one_task.card(task_card.card(name, measured_on, measured), as_json=as_json)
         return
     rows = [task_card.row(get(chosen), measured_on, measured) for chosen in names()]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 from offleash import tasks
 from offleash.core import InputError, Problem, rng
 from offleash.jobs.display import progress
-from offleash.store.files import require_writable
+from offleash.store.files import atomic_write
 from offleash.tasks import Task, gym, verify_all
 from offleash.tasks.families import Procedural
 from offleash.tasks.worlds import World
@@ -52,12 +53,12 @@ def based() -> list[Based]:
     return [Based("countdown", 5, "base"), *(Based(t.name, t.main_level, "base:families") for t in found)]
 
 
-def solved() -> list[Based]:
-    """The tasks whose gold solutions are judged against other problems: the worlds, and reasoning-gym where it is installed."""
+def solved(only: str | None = None) -> list[Based]:
+    """The tasks whose gold solutions are judged against other problems: the worlds, and reasoning-gym (or one of it) where it is installed."""
     worlds = [task for task in map(tasks.get, tasks.names()) if isinstance(task, World)]
     found = [Based(t.name, t.levels[0], GOLDS, problems=40, samples=4) for t in worlds]
     if importlib.util.find_spec("reasoning_gym") is not None:
-        names = [f"reasoning-gym/{name}" for name in gym.datasets()]
+        names = [name for each in gym.datasets() if only in (None, name := f"reasoning-gym/{each}")]
         # One has only 18 problems.
         found += [Based(n, tasks.get(n).levels[0], GOLDS, "test", 16, 1, others=15) for n in names if _solvable(n)]
     return found
@@ -88,23 +89,64 @@ def load() -> dict[str, dict[str, Any]]:
     return {row["task"]: row for row in json.loads(file.read_text())["tasks"]} if file.is_file() else {}
 
 
-def run(out: Path, model: str | None = None) -> list[dict[str, Any]]:
-    """Measure every task that can be measured here and write `out`; what it says of other tasks stays.
+def run(out: Path, model: str | None = None, only: str | None = None) -> list[dict[str, Any]]:
+    """Measure every task that can be measured here and write `out` after each; what it says of other tasks stays.
 
     Args:
         model: a folder; also measures tasks with data, with texts of this model.
+        only: one task.
+
+    Raises:
+        InputError: before anything is measured, where `out` cannot be written, or the model, its data or the task are not there.
     """
-    require_writable(out.parent)
-    if out.is_dir():
-        raise InputError(f"--measure: {out} is a folder; give a file to write, such as false_positives.json")
-    chosen = [*based(), *solved(), *(given(model) if model else ())]
+    _require_file(out)
     rows = {row["task"]: row for row in _read(out)}
+    chosen = _chosen(model, only)
     with progress("measuring", len(chosen)) as report:
         for i, each in enumerate(chosen, 1):
             rows[each.task] = measure(each)
+            lines = ",\n".join(map(json.dumps, rows.values()))  # a task a line
+            atomic_write(out, f'{{"tasks": [\n{lines}\n]}}\n'.encode())
             report(i)
-    out.write_text('{"tasks": [\n' + ",\n".join(map(json.dumps, rows.values())) + "\n]}\n")  # a task a line
     return list(rows.values())
+
+
+def _require_file(out: Path) -> None:
+    if out.is_dir():
+        raise InputError(f"--measure: {out} is a folder; give a file to write, such as false_positives.json")
+    if out.name == "guesses.json":
+        raise InputError("--measure: guesses.json is the name of the chance baselines beside it; give another one")
+    if not out.parent.is_dir():
+        raise InputError(f"--measure: there is no folder {out.parent}; make it, or name a file elsewhere")
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise InputError(f"--measure: cannot write into {out.parent}; name a file elsewhere")
+
+
+def _chosen(model: str | None, only: str | None) -> list[Based]:
+    """What to measure; its model and its data are there."""
+    with_model = [each for each in given(model or "") if only in (None, each.task)]
+    if with_model and only and not model:
+        raise InputError(f"--measure: {only} is measured with the texts of a model; name one, as --with FOLDER")
+    if model and not with_model:
+        raise InputError(f"--with: {only} is measured without a model; leave it out")
+    if model:
+        _require_model(model, with_model)
+    chosen = [each for each in [*based(), *solved(only)] if only in (None, each.task)] + (with_model if model else [])
+    if not chosen:
+        raise InputError(
+            f"--measure: {only} cannot be measured; those that can be: the tasks of `offleash tasks`, "
+            "reasoning-gym/NAME with solutions, and with a model gsm8k, math-500 and humaneval"
+        )
+    return chosen
+
+
+def _require_model(model: str, chosen: list[Based]) -> None:
+    from offleash.engines import SamplingSettings, open_engine
+    from offleash.jobs.sample import choose
+
+    open_engine("native", model, SamplingSettings(1.0, 1))
+    for each in chosen:
+        choose(tasks.get(each.task), each.level, each.split, 0, each.problems)
 
 
 def _read(out: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from offleash.core import InputError, OffleashError, Problem
-from offleash.tasks import Task, get, names, problems
+from offleash.store.files import atomic_write
+from offleash.tasks import Task, get, names, problems, verdicts
 
 MEASURED_ON = 5
 """Problems a level."""
@@ -36,9 +37,16 @@ def of(task: Task, level: int, measured_on: int) -> dict[str, Any]:
 def measure(task: Task, level: int, measured_on: int) -> dict[str, Any]:
     """The same, measured now; None with a reason where the level has no problems."""
     found, why = first(task, level, measured_on)
-    mean = sum(map(task.guess, found)) / len(found) if found else math.nan
+    mean = sum(_chance(task, problem) for problem in found) / len(found) if found else math.nan
     unknown = why if not found else "the chance of a blind guess is not known for this task"
     return _row(level, None if math.isnan(mean) else mean, unknown if math.isnan(mean) else "", len(found), found)
+
+
+def _chance(task: Task, problem: Problem) -> float:
+    chance: Any = task.guess(problem)
+    if not isinstance(chance, int | float) or not (0 <= chance <= 1 or math.isnan(chance)):
+        raise verdicts.wrong(task, "guess", f"returned {chance!r}; return a probability from 0 to 1, or nan")
+    return chance
 
 
 def first(task: Task, level: int, count: int) -> tuple[list[Problem], str]:
@@ -70,10 +78,25 @@ def recorded() -> dict[str, Any]:
     return dict(json.loads(file.read_text())) if file.is_file() else {}
 
 
-def record(out: Path) -> None:
-    """Measure every task that comes with the package, and write `out`."""
-    rows = {}
-    for task in map(get, names()):
+def record(out: Path, only: str | None = None) -> None:
+    """Measure the tasks that come with the package, or one of them, and write `out` after each; other rows of it stay."""
+    rows = read(out)
+    for task in [get(name) for name in names() if only in (None, name)]:
         levels = {str(level): measure(task, level, MEASURED_ON)["guess"] for level in task.levels}
         rows[task.name] = {"versions": [task.version, task.verifier_version], "levels": levels}
-    out.write_text(json.dumps(rows, indent=1) + "\n")
+        atomic_write(out, (json.dumps(rows, indent=1) + "\n").encode())
+
+
+def read(out: Path) -> dict[str, Any]:
+    """The rows of an earlier record, of tasks that there still are; InputError where the file is none."""
+    try:
+        found = dict(json.loads(out.read_text())) if out.exists() else {}
+        return {
+            name: {"versions": row["versions"], "levels": row["levels"]}
+            for name, row in found.items()
+            if name in names()
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"--measure: beside FILE, {out} is no record of chance baselines; name a FILE elsewhere"
+        ) from error

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from offleash.core import InputError, OffleashError, Problem, Verdict
-from offleash.tasks import Finite, Task, get, loading, main_level, problems, verify_all
+from offleash.tasks import Finite, Task, get, loading, main_level, problems, verdicts, verify_all
 
 SEARCHED = 1000
 """Problems of a level and split among which an id is looked for, where they are drawn and not listed."""
@@ -32,7 +32,7 @@ def guarded(task: Task, method: str, work: Callable[[], Value]) -> Value:
         return work()
     except OffleashError:
         raise
-    except Exception as error:
+    except loading.FAILURES as error:
         raise InputError(f"task {task.name!r}: {method} raised {loading.told(error)}") from error
 
 
@@ -47,7 +47,7 @@ def opened(name: str) -> Task:
     task = get(name)
     levels: Any = guarded(task, "levels", lambda: task.levels)
     if not isinstance(levels, Sequence) or not levels or not all(isinstance(level, int) for level in levels):
-        raise InputError(f"task {task.name!r}: levels is {levels!r}; give a tuple of whole numbers, such as (1,)")
+        raise verdicts.wrong(task, "levels", f"is {levels!r}; give a tuple of whole numbers, such as (1,)")
     return task
 
 
@@ -78,15 +78,19 @@ def some(task: Task, level: int, split: str, count: int) -> list[Numbered]:
 
 
 def _check(task: Task, problem: Any, level: int, split: str) -> None:
+    method = "listed" if isinstance(task, Finite) else "generate"
     if not isinstance(problem, Problem):
-        raise InputError(
-            f"task {task.name!r}: it gave a {type(problem).__name__} as a problem; return an offleash.core.Problem"
-        )
+        what = f"gave a {type(problem).__name__} as a problem; return an offleash.core.Problem"
+        raise verdicts.wrong(task, method, what)
+    for field in ("prompt", "answer"):
+        if not isinstance(value := getattr(problem, field), str):
+            raise verdicts.wrong(task, method, f"gave a problem with {field}={value!r}; give a text")
     if (problem.level, problem.split) != (level, split):
-        raise InputError(
-            f"task {task.name!r}: asked for level {level}, split {split!r}, it gave a problem of level {problem.level}, split "
-            f"{problem.split!r}; make it as Problem(..., level=level, split=split)"
+        what = (
+            f"asked for level {level}, split {split!r}, gave a problem of level {problem.level}, split {problem.split!r}; make it as "
+            "Problem(..., level=level, split=split)"
         )
+        raise verdicts.wrong(task, method, what)
 
 
 def place(task: Task, level: int | None, split: str | None) -> tuple[int, str]:
@@ -118,7 +122,7 @@ def gold(task: Task, problem: Problem) -> tuple[str, Verdict | None, str]:
     except InputError as error:
         return "", None, str(error)
     if not isinstance(text, str):
-        raise InputError(f"task {task.name!r}: gold returned a {type(text).__name__}; return the text that is right")
+        raise verdicts.wrong(task, "gold", f"returned a {type(text).__name__}; return the text that is right")
     return text, judged(task, problem, text), ""
 
 
@@ -128,9 +132,9 @@ def find(task: Task, level: int | None, split: str | None, which: str) -> Number
     Raises:
         InputError: there is none, or there are several.
     """
-    if which.isdecimal() and len(which) < 7:
+    if which.isascii() and which.isdecimal() and len(which) < 7:
         return _nth(task, *place(task, level, split), int(which))
-    found = [each for each in _all(task, level, split) if _named(each.problem, which)]
+    found = [each for each in everything(task, level, split) if _named(each.problem, which)]
     distinct = {each.problem.id: each for each in found}
     if len(distinct) == 1:
         return found[0]
@@ -153,8 +157,8 @@ def _named(problem: Problem, which: str) -> bool:
     return (len(which) > 3 and problem.id.startswith(which)) or str(problem.meta.get("key", "")) == which
 
 
-def _all(task: Task, level: int | None, split: str | None) -> list[Numbered]:
-    """Where an id is looked for: all problems of a data set; of those that are drawn, the first of the level and split."""
+def everything(task: Task, level: int | None = None, split: str | None = None) -> list[Numbered]:
+    """All problems of a data set; of those that are drawn, the first of the level and split."""
     if not isinstance(task, Finite):
         return some(task, *place(task, level, split), SEARCHED)
     found: list[Numbered] = []

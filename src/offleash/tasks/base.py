@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from offleash.core import InputError, OffleashError, Problem, Verdict, unknown_name
-from offleash.tasks import loading
+from offleash.tasks import loading, verdicts
 
 GROUP = "offleash.tasks"
 """The entry point group through which an installed package offers tasks."""
@@ -94,7 +94,8 @@ def register(task: Registered) -> Registered:
             f"task {getattr(made, 'name', type(made).__name__)!r}: has no {', '.join(missing)}; see tasks.Task"
         )
     there = _TASKS.get(made.name)
-    if there is not None and _home(there) == "offleash" != _home(made):
+    # A user's object may be of a class of ours, such as RewardFunctions.
+    if there is not None and _home(there) == "offleash" and type(made) is not type(there):
         raise InputError(f"task {made.name!r}: the package has one of this name; give yours another")
     _TASKS[made.name] = made
     return task
@@ -158,9 +159,20 @@ def main_level(task: Task) -> int:
 
 def verify_all(task: Task, pairs: Sequence[tuple[Problem, str]]) -> list[Verdict]:
     """The verdicts of many (problem, text), in order; in one batch where the task can."""
-    if isinstance(task, Batched):
-        return task.verify_many(pairs)
-    return [_verified(task, problem, text) for problem, text in pairs]
+    if not isinstance(task, Batched):
+        return [_verified(task, problem, text) for problem, text in pairs]
+    try:
+        found: Any = task.verify_many(pairs)
+    except OffleashError:
+        raise
+    except loading.FAILURES:  # one text may have been too much: only that one is undecided, with the reason
+        return [_verified(task, problem, text) for problem, text in pairs]
+    if not isinstance(found, list | tuple) or len(found) != len(pairs):
+        size = len(found) if isinstance(found, list | tuple) else f"a {type(found).__name__}"
+        raise verdicts.wrong(
+            task, "verify_many", f"returned {size} for {len(pairs)} completions; return a list of one verdict each"
+        )
+    return [verdicts.checked(task, "verify_many", verdict) for verdict in found]
 
 
 def _verified(task: Task, problem: Problem, text: str) -> Verdict:
@@ -169,14 +181,10 @@ def _verified(task: Task, problem: Problem, text: str) -> Verdict:
         verdict = task.verify(problem, text)
     except OffleashError:
         raise
-    except Exception as error:  # noqa: BLE001 - a stranger's verifier may raise anything; the sample is masked and says why
+    except loading.FAILURES as error:  # a stranger's verifier may raise anything; the sample is masked and says why
         reason = f"verify raised {type(error).__name__}: {error}"[:200]
         return Verdict(None, 0.0, "", "none", reason, task.verifier_version)
-    if not isinstance(verdict, Verdict):
-        raise InputError(
-            f"task {task.name!r}: verify returned a {type(verdict).__name__}; return an offleash.core.Verdict"
-        )
-    return verdict
+    return verdicts.checked(task, "verify", verdict)
 
 
 def problems(task: Task, level: int, split: str, seed: int) -> Iterator[Problem]:
@@ -195,7 +203,10 @@ def problems(task: Task, level: int, split: str, seed: int) -> Iterator[Problem]
         misses = 0
         i = 0
         while misses < 10_000:
-            problem = task.generate((seed, i), level, split)
+            try:
+                problem = task.generate((seed, i), level, split)
+            except SystemExit as stop:
+                raise InputError(f"task {task.name!r}: generate raised {loading.told(stop)}") from stop
             i += 1
             if problem.id in seen:
                 misses += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import os
 import sys
 import sysconfig
@@ -17,6 +18,11 @@ from types import ModuleType
 from typing import Any
 
 from offleash.core import InputError, rng, unknown_name
+
+FAILURES = (Exception, SystemExit)
+"""What somebody's own code may fail with: sys.exit() in it must not end the run, least of all as a success."""
+_NOT_THEIRS = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), "<")
+"""Beginnings of file names: this package, the standard library, and code without a file."""
 
 
 def load(path: str, field: str) -> Any:
@@ -38,9 +44,8 @@ def load(path: str, field: str) -> Any:
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise InputError(
-                f"{field}: {unknown_name('name', part, [n for n in vars(found) if n[0] != '_'])} in {where}"
-            )
+            known = [name for name in dir(found) if name[0] != "_"]  # not vars(): names may be loaded when asked for
+            raise InputError(f"{field}: {unknown_name('name', part, known)} in {where}")
         found = getattr(found, part)
     return found
 
@@ -54,7 +59,7 @@ def _module(name: str, field: str) -> ModuleType:
             mend = "install it, run where it can be imported, or name a file: file.py:name"
             raise InputError(f"{field}: no module {error.name!r} in {_searched(error.name, folder)}; {mend}") from error
         raise InputError(f"{field}: module {name!r} cannot be imported: {told(error)}") from error
-    except Exception as error:
+    except FAILURES as error:
         raise InputError(f"{field}: module {name!r} cannot be imported: {told(error)}") from error
 
 
@@ -84,11 +89,25 @@ def _current_folder() -> Iterator[str]:
 
 def told(error: BaseException) -> str:
     """An error of somebody's own code in one line, with the place in that code where it came up."""
-    ours = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), "<")
-    theirs = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)]
+    theirs = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_NOT_THEIRS)]
     where = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     return text if isinstance(error, SyntaxError) else text + where  # it says so itself
+
+
+def place(owner: Any, member: str) -> str:
+    """The line of somebody's own method, or of the class where the member is no method, as ` (file.py, line 3)`; "" for ours.
+
+    >>> place(Path("a"), "nothing")
+    ''
+    """
+    method = getattr(type(owner), member, None)
+    try:
+        file = inspect.getsourcefile(method if inspect.isfunction(method) else type(owner))
+        line = inspect.findsource(method if inspect.isfunction(method) else type(owner))[1] + 1
+    except (OSError, TypeError):  # it has no source, such as a class made in a shell
+        return ""
+    return "" if file is None or file.startswith(_NOT_THEIRS) else f" ({Path(file).name}, line {line})"
 
 
 def _file(path: Path, field: str) -> ModuleType:
@@ -102,7 +121,7 @@ def _file(path: Path, field: str) -> ModuleType:
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except FAILURES as error:
             del sys.modules[name]
             raise InputError(f"{field}: {path} cannot be imported: {told(error)}") from error
     return sys.modules[name]
@@ -118,8 +137,8 @@ def offered(point: importlib.metadata.EntryPoint, field: str) -> Any:
     """What an entry point names; InputError where it cannot be imported."""
     try:
         return point.load()
-    except Exception as error:
-        raise InputError(f"{field}: {point.name!r} ({point.value}) cannot be imported: {error}") from error
+    except FAILURES as error:
+        raise InputError(f"{field}: {point.name!r} ({point.value}) cannot be imported: {told(error)}") from error
 
 
 def instance(found: Any) -> Any:
@@ -134,7 +153,7 @@ def instance(found: Any) -> Any:
         ) from error
     except InputError:
         raise
-    except Exception as error:
+    except FAILURES as error:
         raise InputError(f"{found.__name__}: cannot be made: {told(error)}") from error
 
 

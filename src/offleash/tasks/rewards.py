@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from offleash.core import InputError, Problem, Verdict, rng
+from offleash.core import InputError, OffleashError, Problem, Verdict, rng
 from offleash.tasks import loading
 from offleash.tasks.isolation import Failure, Limits, shared
 from offleash.tasks.splits import canonical, check_split, split_of
@@ -141,11 +141,14 @@ class RewardFunctions:
         """The rewards of one function, NaN for None; or why there are none."""
         count = len(columns["completions"])
         if isinstance(function, str):
-            found = shared().call("offleash.tasks.rewards:call", [function, columns], self.limits, [function])
+            try:
+                found = shared().call("offleash.tasks.rewards:call", [function, columns], self.limits, [function])
+            except OffleashError as error:  # it cannot be imported
+                raise InputError(f"functions: {str(error).removeprefix('verifier: ')}") from error
         else:
             try:
                 found = run(function, columns)
-            except Exception as error:  # noqa: BLE001 - whatever a user's function raises
+            except loading.FAILURES as error:  # whatever a user's function raises
                 found = Failure("error", f"{type(error).__name__}: {str(error)[:200]}")
         if isinstance(found, Failure):
             return Failure(found.kind, f"{_label(function)}: {found.reason}")

@@ -101,6 +101,12 @@ def test_junk_is_refused_and_never_raises(tasks: list[CodeTask]) -> None:
         assert all(v.reward == 0.0 and v.reason for v in verdicts)
 
 
+def test_no_program_and_too_long_a_text_are_two_reasons(tasks: list[CodeTask]) -> None:
+    problem = all_problems(tasks[1])[0]
+    found = tasks[1].verify_many([(problem, " \n"), (problem, "x" * 200_000)])
+    assert [v.reason for v in found] == ["no program", "a text of more than 100,000 characters"]
+
+
 def test_the_prompt_and_the_tests_quoted_are_no_solution(tasks: list[CodeTask]) -> None:
     for task in tasks:
         for problem in all_problems(task):
@@ -171,6 +177,11 @@ RUN = {"prompt": "Print the sum.", "tests": [{"input": "1 2\n", "output": "3\n"}
         (json.dumps(CALL) + "\n\n[1]", "line 3: a list; give one JSON object a line"),
         ('{"prompt": "a"}', "line 1: tests: has none; give a list of at least one; see docs/code-tasks.md"),
         (json.dumps(CALL | {"tests": []}), "line 1: tests: has none"),
+        (json.dumps(CALL | {"tests": CALL["tests"][0]}), "line 1: tests: is a dict; give a list"),
+        (json.dumps(CALL | {"tests": [{"args": [2], "expected": [{"a": math.nan}]}]}), "test 1: expected has NaN, which is equal to nothing"),
+        (json.dumps(CALL | {"function": "class"}), "line 1: function: 'class' is no name of a function"),
+        (json.dumps(CALL | {"prompt": "\ud800"}), "line 1: prompt: has half of a sign"),
+        (json.dumps(RUN | {"solution": "'\ud800'"}), "line 1: solution: has half of a sign"),
         (json.dumps({"tests": RUN["tests"]}), "line 1: prompt: give what is asked"),
         (json.dumps(CALL | {"functon": "f"}), "line 1: unknown field 'functon'; did you mean 'function'"),
         (json.dumps(CALL | {"function": "double(x)"}), "line 1: function: 'double.x.' is no name"),
@@ -201,9 +212,8 @@ def test_every_line_of_a_file_is_checked(tmp_path: Path, text: str, match: str) 
 def test_what_may_be_left_out_may_be_null_and_signs_that_end_lines_elsewhere_do_not(tmp_path: Path) -> None:
     file = tmp_path / "good.jsonl"
     row = RUN | {"prompt": "Print\u2028the sum.", "level": None, "id": None, "function": None, "solution": None}
-    file.write_text(
-        json.dumps(row, ensure_ascii=False) + "\n" + json.dumps(RUN | {"tests": [{"input": "", "output": ""}]})
-    )
+    other = json.dumps(RUN | {"tests": [{"input": "", "output": ""}]})
+    file.write_text(f"{json.dumps(row, ensure_ascii=False)}\n{other}", encoding="utf-8-sig")  # as some editors write it
     task = read("own", file, plain)
     assert [p.level for p in task.everything] == [1, 1] and len({p.meta["key"] for p in task.everything}) == 2
 

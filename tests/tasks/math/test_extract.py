@@ -33,6 +33,10 @@ from offleash.tasks.math.normal import plain
         ("so 5-2", "2", "number"),
         ("it is 7" + " " * 200_000, "7", "number"),
         ("10^6 is 1000000", "1000000", "number"),
+        ("It is 70 000.", "70 000", "number"),
+        (r"It is 1\,234\,567.5 m", r"1\,234\,567.5", "number"),
+        ("in 2024 there were 5 0001", "0001", "number"),
+        ("from 2024 to 5 000", "5 000", "number"),
     ],
 )
 def test_what_is_the_answer(text, answer, form):
@@ -84,7 +88,8 @@ def test_plain_keeps_the_meaning():
     assert plain(r"\left( 3, \dfrac{\pi}{2} \right)") == plain(r"$(3,\frac{\pi}{2})$")
     assert plain(r"11,\! 111") == plain("11,111")
     assert plain(r"\leftarrow") == r"\leftarrow" and plain(r"a \\ b") == r"a\\b"
-    assert plain(r"\sin   x") == plain(r"\sin x") != plain(r"\sinx") and plain("1 2") == "12"
+    assert plain(r"\sin   x") == plain(r"\sin x") != plain(r"\sinx") and plain("x y") == "x y" and plain("2 x") == "2x"
+    assert plain("5 2") == plain(r"5\,2") == "5 2" != plain("52")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def row(question: str, answer: object, **more: object) -> dict:
 def test_what_is_in_both_files_belongs_to_test_and_is_named(tmp_path):
     place = write(
         tmp_path,
-        train=[row("What is 1 + 1?", 2), row("What is 2 + 2?", 4), row("what is 2+2", 5), row("What is 3 - 3?", 0)],
+        train=[row("What is 1 + 1?", 2), row("What is 2 + 2?", 4), row("what is 2+2", "4.0"), row("What is 3 - 3?", 0)],
         test=[row("What is  1+1", 2), row("What is 3 + 3?", 6)],
     )
     loaded = MathTask(OWN, place).load()
@@ -178,3 +178,44 @@ def test_rows_that_ask_for_a_tolerance_are_left_out(tmp_path):
     rows = [{**ROWS["olympiad-bench"], "error": "1e-1"}, {**ROWS["olympiad-bench"], "question": "Another?"}]
     loaded = MathTask(DATA_SETS["olympiad-bench"], write(tmp_path, test=rows)).load()
     assert loaded.left_out == {"test 1": "has something in column error"} and len(loaded.problems) == 1
+
+
+@pytest.mark.parametrize("side", ["test", "train"])
+def test_the_same_question_with_another_gold_is_an_error(tmp_path, side):
+    place = write(
+        tmp_path, test=[row("What is 2 + 2?", 4)], **({"train": [row("what is 2+2", 5)]} if side == "train" else {})
+    )
+    if side == "test":
+        place = write(tmp_path, test=[row("What is 2 + 2?", 4), row("what is 2+2", 5)])
+    again = f"{side} {2 if side == 'test' else 1}"
+    with pytest.raises(
+        InputError, match=f"row {again} asks the same as row test 1, and its answer is '5' instead of '4'"
+    ):
+        MathTask(OWN, place).load()
+    assert again in MathTask(replace(OWN, skip={again: "its gold is wrong"}), place).load().left_out
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, "NaN", True, '["1"]', {"a": 1}, [math.nan]])
+def test_a_gold_that_is_no_number_and_no_text_is_named(tmp_path, bad):
+    place = write(tmp_path, test=[row("1?", 1), row("2?", bad)])
+    with pytest.raises(InputError, match=r"the gold of row test 2 is .*; give a number, a text, or a list of such"):
+        MathTask(OWN, place).load()
+
+
+def test_sources_without_rows_or_that_are_broken_are_named(tmp_path):
+    (tmp_path / "test.jsonl").write_text("\n")
+    with pytest.raises(InputError, match=f"{tmp_path} has no rows; give it"):
+        MathTask(OWN, str(tmp_path)).listed(1, "test", 0)
+    (tmp_path / "test.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"test\.jsonl: cannot be read .*UTF-8"):
+        MathTask(OWN, str(tmp_path)).load()
+    (tmp_path / "test.jsonl").unlink()
+    (tmp_path / "test.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(InputError, match=r"test\.parquet: no parquet file that can be read \("):
+        MathTask(OWN, str(tmp_path)).load()
+
+
+def test_a_column_that_is_not_there_is_named_with_the_source_and_the_mend(tmp_path):
+    mine = replace(OWN, answer=("final",))
+    with pytest.raises(InputError, match=f"name the column in the DataSet .the rows are those of {tmp_path}"):
+        MathTask(mine, write(tmp_path, test=[row("1?", 1)])).load()

@@ -54,7 +54,9 @@ def rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
         raise InputError(f"task: no file {path}; give a jsonl file that is there")
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = data.decode().split("\n")  # not splitlines: JSON may hold the other signs that end a line there
+        lines = data.decode("utf-8-sig").split(
+            "\n"
+        )  # not splitlines: JSON may hold the other signs that end a line there
     except (OSError, EOFError, ValueError) as error:
         raise InputError(f"task: {path} is no jsonl file ({error}); give one JSON object a line") from None
     found = [(number, _object(path, number, line)) for number, line in enumerate(lines, 1) if line.strip()]

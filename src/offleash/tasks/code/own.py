@@ -12,6 +12,8 @@ tolerance   relative, of numbers in results; 0, where there is none, is exact
 
 from __future__ import annotations
 
+import json
+import keyword
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -33,13 +35,15 @@ def check(row: Mapping[str, Any]) -> None:
     for field in row:
         if field not in FIELDS:
             raise unknown_name("field", field, FIELDS)
+        _need(_whole(row[field]), field, "has half of a sign (a surrogate, \\ud800 to \\udfff); give whole ones")
     _need(isinstance(row.get("prompt"), str) and row["prompt"].strip(), "prompt", "give what is asked, as text")
     entry = row.get("function", "")
-    name = isinstance(entry, str) and (entry == "" or entry.isidentifier())
-    _need(name, "function", f"{entry!r} is no name; give that of the function, or leave it out")
-    tests = row.get("tests")
-    _need(isinstance(tests, list) and tests, "tests", "has none; give a list of at least one")
-    for number, test in enumerate(row["tests"], 1):
+    name = isinstance(entry, str) and (entry == "" or (entry.isidentifier() and not keyword.iskeyword(entry)))
+    _need(name, "function", f"{entry!r} is no name of a function; give one, or leave it out")
+    tests = row.get("tests") or []
+    _need(isinstance(tests, list), "tests", f"is a {type(tests).__name__}; give a list, [{{...}}] for one test")
+    _need(tests, "tests", "has none; give a list of at least one")
+    for number, test in enumerate(tests, 1):
         _check_test(number, test, entry)
     key = row.get("id", 0)
     _need(isinstance(key, str | int) and key is not True and key != "", "id", "give a text or a whole number")
@@ -77,8 +81,24 @@ def _check_test(number: int, test: Any, entry: str) -> None:
     if entry:
         _need(isinstance(test.get("args", []), list), where, "args is no list; give one, [2] for f(2)")
         _need(isinstance(test.get("kwargs", {}), dict), where, 'kwargs is no object; give one, {"x": 2} for f(x=2)')
+        _need(not _has_nan(test["expected"]), where, "expected has NaN, which is equal to nothing; give another result")
     else:
         _need(all(isinstance(test[field], str) for field in RUN), where, "input and output have to be texts")
+
+
+def _whole(value: Any) -> bool:
+    """Whether a value can be written as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_has_nan, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _check_source(source: str) -> None:

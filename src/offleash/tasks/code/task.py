@@ -14,7 +14,7 @@ from typing import Any
 from offleash.core import InputError, Problem, Verdict, rng
 from offleash.tasks.code import data, own
 from offleash.tasks.code.data import Item, Unusable
-from offleash.tasks.code.extract import Program, canonical, program
+from offleash.tasks.code.extract import MAX_CHARS, Program, canonical, program
 from offleash.tasks.code.sandbox import Limits, Outcome, Sandbox
 
 Reader = Callable[[Mapping[str, Any]], Item | Unusable]
@@ -122,7 +122,8 @@ class CodeTask:
 
     def _verdict(self, found: Program, outcome: Outcome | None) -> Verdict:
         if outcome is None:
-            return Verdict(False, 0.0, "", "none", "no program, or too long a text", self.verifier_version)
+            reason = f"a text of more than {MAX_CHARS:,} characters" if found.form == "none" else "no program"
+            return Verdict(False, 0.0, "", "none", reason, self.verifier_version)
         answer = canonical(found.source)
         passed = outcome.correct is True
         return Verdict(outcome.correct, float(passed), answer, found.form, outcome.reason, self.verifier_version)
@@ -186,5 +187,5 @@ def _read(reader: Reader, row: Mapping[str, Any]) -> Item | Unusable:
         return reader(row)
     except KeyError as error:
         raise InputError(f"has no field {error}") from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{type(error).__name__}: {error}") from None

@@ -94,6 +94,8 @@ def _split_prompt(text: str) -> tuple[str, str]:
 def _value(text: str) -> Value:
     if text in ("true", "false"):
         return text == "true"
+    if not text.isascii() or "_" in text:  # digits of other alphabets, 1_000: numbers to Python alone
+        return text
     for kind in (int, float):
         try:
             return kind(text)

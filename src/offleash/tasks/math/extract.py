@@ -13,7 +13,7 @@ MAX_TAIL = 100_000
 """Characters at the end of a completion in which an answer is looked for."""
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _NUMBER = re.compile(
-    r"(?:(?<![\w)])[-+])?[√∛∜]?(?:(?<![\w/.,])[0-9]+ [0-9]+/[0-9]+|(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+    r"(?:(?<![\w)])[-+])?[√∛∜]?(?:(?<![\w/.,])[0-9]+ [0-9]+/[0-9]+|(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,3}(?:(?:[ \u00a0\u2009\u202f~]|\\,)[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
     rf"(?:[ ]?/[ ]?[0-9]+|\^\{{?[-+]?[0-9]+\}}?|[eE][-+]?[0-9]+|[⁺⁻]?[{RAISED}]+|[ ]?[{FRACTIONS}]|[ ](?:hundred|thousand|million|billion|trillion)\b)?|[{FRACTIONS}])"
 )
 """With what belongs to it: `1/2`, `3½`, `10^2` and `1e3` are no 2, 3, 2 and 3, nor is `3 million`; and `5-2` is no -2."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from decimal import Decimal
 from typing import Any
 
 from offleash.core import InputError, Problem
 from offleash.tasks.isolation import shared
 from offleash.tasks.math.datasets import DataSet
 from offleash.tasks.math.extract import MAX_ANSWER, extract, integer
+from offleash.tasks.math.numeric import judge
+from offleash.tasks.math.sources import Row, named, rows
 from offleash.tasks.splits import canonical, split_of
 
-ENVIRONMENT = "OFFLEASH_DATA"
 SHARES = {"pretrain": 0.10, "train": 0.80, "probe": 0.10}
 """How a data set's own training file is divided; its test file is `test`."""
-Row = Mapping[str, Any]
 
 
 @dataclass
@@ -44,12 +43,16 @@ def load(data: DataSet, place: str, version: str) -> Loaded:
     """
     loaded = Loaded([])
     seen: dict[str, tuple[str, str]] = {}
-    sides = _from_hub(data) if place == "hub" else dict(_from_files(data, place))
+    sides = rows(data, place)
     for side in ("test", "train"):  # what is in both belongs to test
         for number, row in enumerate(sides.get(side, ()), start=1):
             where = f"{side} {number}"
-            problem, content = _problem(data, row, side, version, where)
-            if reason := _left_out(data, row, where) or _duplicate(seen, content, problem):
+            try:
+                problem, content = _problem(data, row, side, version, where)
+                reason = _left_out(data, row, where) or _duplicate(seen, content, problem)
+            except InputError as error:
+                raise InputError(f"{error} (the rows are those of {named(data, place)})") from error
+            if reason:
                 loaded.left_out[where] = reason
             else:
                 seen[content] = (where, problem.answer)
@@ -81,7 +84,7 @@ def answer_of(value: Any) -> str:
 
 def _problem(data: DataSet, row: Row, side: str, version: str, where: str) -> tuple[Problem, str]:
     question = str(_column(data, row, data.question, where)).strip()
-    answer = answer_of(_column(data, row, data.answer, where))
+    answer = _answer(data, row, where)
     content = canonical(question)
     solution = next((row[name] for name in data.solution if row.get(name)), "")
     solution = "\n\n".join(map(str, solution)) if isinstance(solution, list) else str(solution)
@@ -96,12 +99,31 @@ def _problem(data: DataSet, row: Row, side: str, version: str, where: str) -> tu
     ), content
 
 
+def _answer(data: DataSet, row: Row, where: str) -> str:
+    value = _column(data, row, data.answer, where)
+    if not _is_gold(value):
+        raise InputError(
+            f"task {data.name}: the gold of row {where} is {str(value)[:80]!r}; give a number, a text, or a list of such"
+        )
+    return answer_of(value)
+
+
+def _is_gold(value: Any) -> bool:
+    """No NaN, no truth value, and no list that was written as text."""
+    if isinstance(value, list):
+        return all(map(_is_gold, value))
+    if isinstance(value, str):
+        return value.strip().casefold() != "nan" and not re.match(r"\s*\[\s*[\"']", value)
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _column(data: DataSet, row: Row, names: tuple[str, ...], where: str) -> Any:
     for name in names:
         if row.get(name) not in (None, "", []):
             return row[name]
     raise InputError(
-        f"task {data.name}: row {where} has nothing in column {' or '.join(names)}; its columns: {', '.join(map(str, row))}"
+        f"task {data.name}: row {where} has nothing in column {' or '.join(names)}; its columns: {', '.join(map(str, row))}; "
+        "fill it in, or name the column in the DataSet"
     )
 
 
@@ -134,6 +156,11 @@ def _duplicate(seen: Mapping[str, tuple[str, str]], content: str, problem: Probl
     if content not in seen:
         return ""
     where, answer = seen[content]
+    if judge(answer, problem.answer) is False:
+        raise InputError(
+            f"task {problem.task}: row {problem.meta['row']} asks the same as row {where}, and its answer is "
+            f"{problem.answer[:80]!r} instead of {answer[:80]!r}; correct one, or name it in DataSet.skip with the reason"
+        )
     return f"asks the same as {where}" + ("" if answer == problem.answer else f", whose answer is {answer}")
 
 
@@ -153,75 +180,3 @@ def _check_golds(data: DataSet, problems: Sequence[Problem]) -> None:
             + (f", nor those of {len(refused) - 1} other rows" if len(refused) > 1 else "")
             + "; correct them, or name the rows in DataSet.skip with the reason"
         )
-
-
-# ------------------------------------------------------------------------------------------------------------ where from
-
-
-def _from_files(data: DataSet, place: str) -> Iterator[tuple[str, list[Row]]]:
-    folder = Path(place) if place else _folder(data)
-    if folder.is_file():
-        yield "test", _rows(folder)
-        return
-    found = {
-        side: file
-        for side in ("train", "test")
-        for end in ("jsonl", "parquet")
-        if (file := folder / f"{side}.{end}").is_file()
-    }
-    if not found:
-        raise InputError(
-            f"task {data.name}: {folder} has no train.jsonl, test.jsonl, train.parquet or test.parquet; {_help(data)}"
-        )
-    for side, file in found.items():
-        yield side, _rows(file)
-
-
-def _folder(data: DataSet) -> Path:
-    if not os.environ.get(ENVIRONMENT):
-        raise InputError(f"task {data.name}: no data is named; {_help(data)}")
-    return Path(os.environ[ENVIRONMENT]) / data.folder
-
-
-def _help(data: DataSet) -> str:
-    hub = f", or write {data.name}:hub to fetch {data.hub[0]}" if data.hub[0] else ""
-    return f"set {ENVIRONMENT} to a folder that has {data.folder or data.name}/, or name it: {data.name}:FOLDER{hub}"
-
-
-def _rows(file: Path) -> list[Row]:
-    if file.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return pyarrow.parquet.read_table(file).to_pylist()
-    rows: list[Row] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line) if line.strip() else None
-        except json.JSONDecodeError as error:
-            raise InputError(f"{file}, line {number}: not JSON ({error.msg}); give one object a line") from error
-        if row is not None and not isinstance(row, dict):
-            raise InputError(
-                f"{file}, line {number}: {type(row).__name__} instead of an object; give one object a line"
-            )
-        if row is not None:
-            rows.append(row)
-    return rows
-
-
-def _from_hub(data: DataSet) -> dict[str, list[Row]]:
-    try:
-        import datasets
-    except ImportError as error:
-        raise InputError(f"task {data.name}:hub: {error}; pip install 'offleash[datasets]'") from error
-    repository, configuration = data.hub
-    if not repository:
-        raise InputError(f"task {data.name}:hub: its hub repository is not known; {_help(data)}")
-    try:
-        return {
-            side: list(datasets.load_dataset(repository, configuration or None, split=split))
-            for side, split in data.hub_splits
-        }
-    except Exception as error:
-        raise InputError(
-            f"task {data.name}:hub: {repository} cannot be fetched: {str(error)[:200]}; {_help(data)}"
-        ) from error

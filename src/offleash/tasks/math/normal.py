@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from offleash.tasks.math.dress import TEXT, undressed
+from offleash.tasks.math.notation import numbers
 from offleash.tasks.math.signs import closing, latex
 
 _SCALES = {
@@ -22,18 +24,26 @@ _STATED = re.compile(r"^\s*\$?\s*(?:=|\\approx(?![a-zA-Z]))\s*(?!=)")
 _FALL = re.compile(r"(>|\\geq?(?![a-zA-Z]))")
 _RISE_OR_EQUAL = re.compile(r"[<=]|\\(?:leq?|lt|gt)(?![a-zA-Z])")
 _NAMED = re.compile(r"^\s*\\(?:text|mbox|mathrm|textrm)\{[^{}=]*\}\s*=(?!=)")
-_WORD = re.compile(r"(?<![\\A-Za-z])(sqrt|pi)(?![A-Za-z])")
+_WORD = re.compile(r"(?<![\\A-Za-z])(sqrt|pi|infinity)(?![A-Za-z])")
+_SIGNS = {"sqrt": "√", "pi": "π", "infinity": "∞"}
+_TIMES_I = re.compile(r"(?<=[0-9)}])\s*(?:\\cdot|\\times|\*)\s*i(?![A-Za-z])")
+"""Math-verify takes the i of `4 \\cdot i` for a letter, that of `4i` for the root of -1."""
+_FRACTION = re.compile(r"\\(?:nicefrac|sfrac|cfrac)(?![a-zA-Z])")
+_LIST_WORD = re.compile(rf"{TEXT}\{{\s*,\s*(?:and|or)\s*\}}")
+_IN_BASE = re.compile(r"\(([0-9A-Z]+)\)(?=_)")
 _NO_UNIT = (
     "hundred|thousand|million|mil|mn|billion|bn|trillion|dozen|percent|percentage|squared|cubed|factorial|mod|and|or|to|is|not|no"
-    "|pi|sqrt|sin|cos|tan|log|exp|theta|alpha|beta|gamma|lambda|phi|over|times|plus|minus|infinity|half|third|quarter|abc|xyz"
+    "|pi|sqrt|sin|cos|tan|log|exp|theta|alpha|beta|gamma|lambda|phi|over|times(?= )|plus|minus|infinity|half|third|quarter|abc|xyz"
 )
 _UNIT = re.compile(
     r"^(\\?\$?[-+]?(?:[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+| \\times (?:10\^\{[0-9]+\}|12))?|\\frac\{[0-9]+\}\{[0-9]+\}))(?:\\[,;: ]|\s)+"
-    rf"(?!.*\b(?:{_NO_UNIT})\b)\(?(?:of )?(?:cm|mm|km|kg|mg|ml|ft|in|lb|oz|hr|yd|mi|[A-Za-z]{{3,20}})(?: [A-Za-z]{{2,20}})?\)?"
+    rf"(?!.*\b(?:{_NO_UNIT})\b)\(?(?:of )?(?:[mgLs](?=/)|cm|mm|km|kg|mg|ml|ft|in|lb|oz|hr|yd|mi|[A-Za-z]{{3,20}})(?: [A-Za-z]{{2,20}})?"
+    r"(?:(?:/| per )[A-Za-z]{1,20})?\)?"
     r"(?:\^\{?[23]\}?)?$"
 )
 """A number and one or two plain words: `18 dollars`. Words that change the number are none."""
-_BOLD = re.compile(r"\\(?:textbf|mathbf|boldsymbol|bm)\{([^{}]*)\}")
+_NO_SPACE = re.compile(r"((?<=[a-zA-Z]) (?=[a-zA-Z])|(?<=[0-9]) (?=\.?[0-9]))|\s+")
+"""A space between letters may be a name's, and between a command and a letter it ends the command; `5 2` is no 52."""
 
 
 def normal(answer: str) -> str:
@@ -46,9 +56,10 @@ def normal(answer: str) -> str:
     >>> normal(r"42 \text{ thousand dollars}")
     '42 \\times 10^{3} \\text{ dollars}'
     """
-    answer = latex(_WORD.sub(lambda m: "√" if m[1] == "sqrt" else "π", answer))
+    answer = undressed(latex(_WORD.sub(lambda m: _SIGNS[m[1]], answer)))
     answer = _STATED.sub("", _NAMED.sub("", _unbraced(_END.sub("", answer))))
-    answer = _BOLD.sub(r"\1", answer).replace("~", " ")
+    answer = _LIST_WORD.sub(", ", answer).replace("~", " ").replace(r"\degree", r"^{\circ}")
+    answer = numbers(_IN_BASE.sub(r"\1", _TIMES_I.sub("i", _FRACTION.sub(r"\\frac", answer))))
     answer = _MIXED.sub(r"\1\\frac{\2}{\3}", answer)
     answer = _SCALE.sub(lambda m: rf" \times {_SCALES[m[2]]} " + (m[1] or "").rstrip(), answer)
     return _rising(scientific(_UNIT.sub(r"\1", answer.strip())))
@@ -65,9 +76,9 @@ def plain(answer: str) -> str:
     answer = re.sub(r"(?<!\\)\\[()]|\\?\$", "", answer)
     answer = re.sub(r"\\(?:left|right|bigl?|bigr?|Bigl?|Bigr?)(?![a-zA-Z])", "", answer)
     answer = re.sub(r"\\[dt]frac(?![a-zA-Z])", r"\\frac", answer)
+    answer = re.sub(r"(?<=[0-9])(?:\\[,;: ]|\s)+(?=\.?[0-9])", " ", answer)
     answer = re.sub(r"\s+", " ", re.sub(r"(?<!\\)\\[!,;: ]", "", answer))
-    # A space between letters may be a name's; between a command and a letter it ends the command.
-    return re.sub(r"(?<![a-zA-Z])\s+|\s+(?![a-zA-Z])", "", answer)
+    return _NO_SPACE.sub(lambda m: m[1] or "", answer)
 
 
 def _unbraced(answer: str) -> str:

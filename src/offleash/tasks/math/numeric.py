@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from offleash.tasks.math.latex_numbers import Unreadable, Values, evaluate
 from offleash.tasks.math.normal import plain
+from offleash.tasks.math.notation import readings
 
 VERSION = "numeric-3"
 EXACT, DECIMAL = 1e-9, 1e-6
@@ -39,6 +40,11 @@ def judge(gold: str, answer: str) -> bool | None:
     """Whether an answer is the gold, both LaTeX without dollars; None where either cannot be read."""
     if plain(gold) == plain(answer):
         return True
+    found = [_judge(*pair) for pair in readings(plain(gold), plain(answer))]
+    return True if any(found) else None if None in found else False
+
+
+def _judge(gold: str, answer: str) -> bool | None:
     try:
         tolerance = DECIMAL if re.search(r"\.[0-9]", gold + answer) else EXACT
         right, found = read(gold), read(answer)
@@ -78,6 +84,7 @@ def read(text: str, depth: int = 0) -> Read:
 
 def _cleaned(text: str) -> str:
     text = plain(text).replace(r"\{,\}", "").replace("{,}", "")
+    text = re.sub(r"(?<=,)(?:and|or)(?![A-Za-z])|(?<=,)\\(?:text|mbox|mathrm|textrm)\{\s*(?:and|or)\s*\}", "", text)
     text = re.sub(r"\\(?:text|mbox|mathrm|textrm)\{\s*(?:and|or)\s*\}|(?<=[0-9)}])(?:and|or)(?![A-Za-z])", ",", text)
     text = re.sub(r"(?<![0-9])([0-9]{1,3})((?:,[0-9]{3})+)(?![0-9])", lambda m: m[1] + m[2].replace(",", ""), text)
     text = re.sub(r"\\?%|(?<=[0-9])percent(?:age)?|\\degree|\^\{?\\circ\}?", "", text)

@@ -11,8 +11,10 @@ from functools import lru_cache
 from itertools import pairwise
 
 from offleash.tasks.math.bounds import beyond
-from offleash.tasks.math.latex_numbers import Unreadable, evaluate
-from offleash.tasks.math.normal import plain
+from offleash.tasks.math.dress import TEXT, UNITS
+from offleash.tasks.math.latex_numbers import Unreadable, Values, evaluate
+from offleash.tasks.math.normal import normal, plain
+from offleash.tasks.math.signs import closing
 
 _ORDER = re.compile(
     r"[<>]|!=|\\(?:n?leq?q?|n?geq?q?|n?leqslant|n?geqslant|lt|gt|neq?|not|notin|neg|lnot|ll|gg|nsim)(?![a-zA-Z])"
@@ -20,6 +22,8 @@ _ORDER = re.compile(
 """Signs that say something is not equal."""
 _WORDS = re.compile(
     r"\b(?:not|never|wrong|incorrect|false|minus|negative|twice|thrice|double|triple|squared|cubed|factorial"
+    r"|plus|(?:below|under) zero|(?:halve|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth)s"
+    r"|(?:half|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth)(?= *\}?$)"
     r"|or (?:more|less|fewer|greater|higher|lower|above|below)|and (?:a|one) (?:half|third|quarter)|and up"
     r"|at (?:least|most)|up to|half of|one over)\b"
     r"|^[^0-9]*\b(?:(?:more|less|fewer|greater|other) than|over|under|above|below)\b",
@@ -27,6 +31,24 @@ _WORDS = re.compile(
 )
 """Words that make a number another one, or no answer."""
 _BASE = re.compile(r"(?<=[0-9])_\{?([0-9]+)\}?")
+_TEXT = re.compile(rf"{TEXT}\{{([^{{}}]*)\}}")
+_TWO = re.compile(r"[0-9][\s}]+(?!(?:(?:and|or)\s+)+[^A-Za-z])[A-Za-z]{2,}[A-Za-z\s]*\s\\?\$?[0-9]")
+_SAYS_MORE = {
+    "digits with a space between them": re.compile(r"(?<![0-9_^.])(?<!frac)(?<!binom)[0-9]+(?:\.[0-9]*)? \.?[0-9]"),
+    "a subscript to a number": re.compile(r"[0-9]_"),
+    "a ratio": re.compile(r"[0-9]:[-0-9]"),
+    "minutes, seconds, feet or inches": re.compile(r"[0-9](?:\^?\{?(?:'|\"|\\prime)|\^\{?\\prime)"),
+    "a per cent of a per cent": re.compile(r"%[\\ ]*%"),
+    "what is not seen, or struck out": re.compile(
+        r"\\(?:[hv]?phantom|[bx]?cancel|sout|[hvm]space|hskip|kern|tag|label|href)"
+    ),
+    "a number's words with more in them": re.compile(
+        rf"[0-9}})]{TEXT}\{{(?:[^{{}}]*(?:\bbase(?![a-z])|(?<![a-z]{{2}})(?<![m^])[0-9]|[+*=<>!])|(?![{UNITS}])[A-Za-z]\}})"
+    ),
+    "digits in another base than the gold's": re.compile(r"[0-9][ (]*base(?![a-z])"),
+}
+"""What the verifiers drop or misread."""
+_THOUSANDS = re.compile(r"(?<![0-9])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
 _BRACKETS = {"(": "(", "[": "(", r"\{": "{"}
 
 
@@ -51,12 +73,42 @@ def refused(gold: str, answer: str) -> str:
     bases = [set(_BASE.findall(side)) for side in (right, text)]
     if all(bases) and bases[0] != bases[1]:
         return "digits in another base than the gold's"
+    if found := next((why for why, sign in _SAYS_MORE.items() if sign.search(text) and not sign.search(right)), ""):
+        return found
+    several = [_TWO.search(_TEXT.sub(r" \1 ", normal(side))) for side in (gold, answer)]
+    if several[1] and not several[0]:
+        return "several numbers with words between them"
     if {_outside(right), _outside(text)} == {"(", "{"}:
         return "a set for a tuple or an interval, or the reverse"
     if "=" not in right and _false(text):
         return "an equation whose sides differ"
-    reason = beyond(text)
-    return reason if reason and not beyond(right) else ""
+    if (reason := beyond(text)) and not beyond(right):
+        return reason
+    return "the same answer twice" if not reason and _repeated(text) > _repeated(right) else ""
+
+
+def _repeated(text: str) -> int:
+    """How many parts of a list are there already."""
+    text = _TEXT.sub(lambda m: "," if m[1].strip() in ("and", "or") else m[0], text)
+    text = re.sub(r"(?<=[0-9])(?:and|or)(?=[0-9])", ",", text)
+    text = _THOUSANDS.sub(lambda m: m[0].replace(",", ""), text)
+    for start, end in ((r"\{", r"\}"), ("[", "]")):
+        text = text[len(start) : -len(end)] if text.startswith(start) and text.endswith(end) else text
+    parts, first, at = [], 0, 0
+    while at < len(text):
+        if text[at] in ",;":
+            parts.append(text[first:at])
+            first = at + 1
+        at = closing(text, at) if text[at] in "([{" else at + 1
+    parts = [part.rpartition("=")[2] for part in [*parts, text[first:]]]
+    return len(parts) - len({_value(part) for part in parts}) if len(parts) > 1 else 0
+
+
+def _value(part: str) -> Values | str:
+    try:
+        return evaluate(part)
+    except Unreadable:
+        return part
 
 
 def _outside(text: str) -> str:

@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from offleash.tasks.math.normal import normal
+from offleash.tasks.math.notation import readings
 
 MAX_CANONICAL = 200
 
@@ -29,7 +30,7 @@ def judge(gold: str, answer: str) -> tuple[bool, str]:
     from math_verify import verify
 
     # The gold first.
-    if verify(_parse(gold), _parse(answer), timeout_seconds=None):
+    if any(verify(_parse(a), _parse(b), timeout_seconds=None) for a, b in readings(normal(gold), normal(answer))):
         return True, gold
     try:
         return False, canonical(answer)

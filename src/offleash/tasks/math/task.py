@@ -175,10 +175,12 @@ def _at_once(gold: str, found: Extracted) -> Judged | None:
         return Judged(False, "", found.reason)
     a, b = integer(gold), integer(found.answer)
     if a is None or b is None:
-        if plain(found.answer) == plain(gold):
+        if found.answer == gold:
             return Judged(True, gold, "")
         if reason := refused(gold, found.answer):
             return Judged(False, found.answer[:MAX_NAMED], reason)
+        if plain(found.answer) == plain(gold):
+            return Judged(True, gold, "")
         b = integer(normal(found.answer))
     if a is None or b is None:
         return None
