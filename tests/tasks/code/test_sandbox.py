@@ -43,7 +43,7 @@ GREEDY = {
     "surrogates": ("def f(x): return '\ud800'", "."),
     "deep source": ("def f(x): return " + "(" * 5000 + "3" + ")" * 5000, "does not load|crashed"),
     "deeper source": ("x = " + "-" * 500_000 + "1", "does not load|crashed"),
-    "nothing": ("", "KeyError"),
+    "nothing": ("", "defines no function `f`"),
 }  # fmt: skip
 
 
