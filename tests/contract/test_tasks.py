@@ -120,8 +120,18 @@ def test_the_gold_of_another_problem_and_a_spoilt_one_are_refused(task):
 
 @pytest.mark.slow
 def test_no_hostile_text_raises_hangs_or_passes(task):
+    # Math-verify judges in workers of their own: all the texts are a proof.
+    check_hostile(task, 150 if getattr(task, "verifier", "") == "symbolic" else 10_000)
+
+
+@pytest.mark.prove
+def test_ten_thousand_hostile_texts(task):
+    check_hostile(task, 10_000)
+
+
+def check_hostile(task: tasks.Task, count: int) -> None:
     problem = some(task, 1)[0]
-    texts = list(hostile(task.name, 10_000))
+    texts = list(hostile(task.name, count))
     texts += ["(" * 10**6, "\\boxed{" + "{" * 10**6, "9" * 10**6, "<answer>" * 10**5, "\\boxed{" + "(" * 400 + "}"]
     start = time.monotonic()
     verdicts = tasks.verify_all(task, [(problem, text) for text in texts])

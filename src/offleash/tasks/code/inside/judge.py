@@ -169,7 +169,7 @@ class Candidate:
             return "stopped before it had answered"
         if full:
             return f"printed more than {self._limits['file_bytes']} bytes"
-        if number in (signal.SIGXCPU, signal.SIGKILL) and cpu > 0.9 * self._limits["cpu_seconds"]:
+        if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu > 0.9 * self._limits["cpu_seconds"]):
             return f"used more than {self._limits['cpu_seconds']} s of processor time"
         if number:
             return f"crashed (signal {number})"
