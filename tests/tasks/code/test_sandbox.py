@@ -34,7 +34,7 @@ GREEDY = {
     "many files": ("def f(x): return [open(str(i), 'w') for i in range(100)]", "OSError"),
     "full folder": ("def f(x):\n    for i in range(64): open(str(i), 'wb').write(bytes(10**6))", "OSError"),
     "recursion": ("def f(x): return f(x)", "RecursionError"),
-    "overflown stack": ("import sys\nsys.setrecursionlimit(10**9)\ndef f(x):\n    return eval('(' * 50 + 'f(x)' + ')' * 50)", "crashed|MemoryError|RecursionError"),
+    "overflown stack": ("import sys\nsys.setrecursionlimit(10**9)\ndef f(x):\n    return eval('(' * 50 + 'f(x)' + ')' * 50)", "crashed|MemoryError|RecursionError|processor time"),
     "threads": (
         "import threading, time\ndef f(x):\n    for _ in range(100): threading.Thread(target=time.sleep, args=(9,)).start()",
         "can't start new thread",
